@@ -1,0 +1,144 @@
+"""Properties of the metainfo: permutations, and a file reader that neither runs nor hangs."""
+import copy
+import os
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posebook.datasets.metainfo import (COCO, MPII, check_dataset_info, load_dataset_info,
+                                        make_dataset_info, parse_pose_metainfo)
+
+GRAY = (128, 128, 128)
+BODY = """dataset_info = dict(dataset_name='t', keypoint_info={0: dict(name='a', id=0)},
+    skeleton_info={}, joint_weights=[1.], sigmas=[0.1])
+"""
+
+
+@pytest.mark.parametrize('info', [COCO, MPII])
+def test_builtin_skeletons_are_consistent(info):
+    meta = parse_pose_metainfo(info)
+    num, flip = meta['num_keypoints'], meta['flip_indices']
+    assert [flip[i] for i in flip] == list(range(num))
+    names = [meta['keypoint_id2name'][i] for i in range(num)]
+    for i, j in enumerate(flip):
+        mirror = {'left': 'right', 'right': 'left'}.get(names[i].split('_')[0])
+        assert (i == j) == (mirror is None)
+        assert mirror is None or names[j].startswith(mirror)
+    assert sorted(meta['upper_body_ids'] + meta['lower_body_ids']) == list(range(num))
+    # mirrored limbs are limbs, so a mirrored drawing has the same skeleton
+    links = {frozenset(link) for link in meta['skeleton_links']}
+    assert {frozenset(flip[i] for i in link) for link in links} == links
+    assert np.array_equal(meta['sigmas'], meta['sigmas'][flip])
+    assert np.array_equal(meta['dataset_keypoint_weights'], meta['dataset_keypoint_weights'][flip])
+
+
+def test_types_and_shapes():
+    meta = parse_pose_metainfo(COCO)
+    assert meta['keypoint_colors'].shape == (17, 3) and meta['keypoint_colors'].dtype == np.uint8
+    assert meta['skeleton_link_colors'].shape == (19, 3)
+    assert meta['sigmas'].dtype == meta['dataset_keypoint_weights'].dtype == np.float32
+    assert meta['dataset_keypoint_weights'].shape == (17,)
+    assert isinstance(meta['flip_indices'], list) and isinstance(meta['skeleton_links'], list)
+
+
+def test_inputs_are_not_written_to():
+    before = copy.deepcopy(COCO)
+    parse_pose_metainfo(COCO)['keypoint_id2name'][0] = 'changed'
+    assert COCO == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from('abcdefgh'), min_size=1, unique=True), st.randoms())
+def test_any_mix_of_pairs_and_single_points_parses(stems, random):
+    rows = []
+    for i, stem in enumerate(stems):
+        names = [f'left_{stem}', f'right_{stem}'] if i % 2 else [stem]
+        rows += [(n, GRAY, '', 1.0, 0.05) for n in names]
+    random.shuffle(rows)
+    links = [(a[0], b[0], GRAY) for a, b in zip(rows, rows[1:])]
+    meta = parse_pose_metainfo(make_dataset_info('t', rows, links))
+    flip = meta['flip_indices']
+    assert [flip[i] for i in flip] == list(range(len(rows)))
+    assert len(meta['flip_pairs']) == 2 * (len(stems) // 2)
+    assert meta['num_skeleton_links'] == len(links)
+
+
+def test_points_without_color_type_or_swap_get_the_defaults():
+    meta = parse_pose_metainfo(dict(
+        dataset_name='t', keypoint_info={1: dict(name='b'), 0: dict(name='a')},
+        skeleton_info={0: dict(link=['a', 'b'])}, joint_weights=[1, 2], sigmas=[]))
+    assert meta['keypoint_name2id'] == {'a': 0, 'b': 1}       # by id, not by order in the dict
+    assert meta['keypoint_colors'].tolist() == [[255, 128, 0]] * 2
+    assert meta['skeleton_link_colors'].tolist() == [[96, 96, 255]]
+    assert meta['flip_pairs'] == [] and len(meta['sigmas']) == 0
+
+
+@pytest.mark.parametrize('change, text', [
+    (dict(keypoint_info={}), 'keypoint_info'),
+    (dict(keypoint_info={1: dict(name='a')}), 'ids 0..K-1'),
+    (dict(keypoint_info={0: dict(id=0)}), 'keypoint_info\\[0\\] must be a dict with a name'),
+    (dict(keypoint_info=[dict(name='a')]), 'keypoint_info has the wrong type list'),
+    (dict(skeleton_info={0: dict(link=('a',))}), 'skeleton_info\\[0\\].link'),
+    (dict(joint_weights=[-1.0]), 'joint_weights'), (dict(joint_weights=['x']), 'joint_weights'),
+    (dict(joint_weights=None), 'joint_weights'), (dict(sigmas=[[0.1]]), 'sigmas'),
+    (dict(dataset_name=None), 'dataset_name')])
+def test_wrong_fields_are_named(change, text):
+    info = dict(dataset_name='t', keypoint_info={0: dict(name='a', id=0)}, skeleton_info={},
+                joint_weights=[1.0], sigmas=[0.1])
+    check_dataset_info(info)
+    with pytest.raises(ValueError, match=text):
+        parse_pose_metainfo({**info, **change})
+
+
+def test_not_a_dict():
+    with pytest.raises(TypeError, match='from_file'):
+        parse_pose_metainfo('configs/_base_/datasets/coco.py')
+
+
+def test_a_file_that_exists_wins_over_the_builtin_name(tmp_path):
+    path = tmp_path / 'coco.py'
+    path.write_text(BODY)
+    assert parse_pose_metainfo(dict(from_file=path))['dataset_name'] == 't'
+    builtin = parse_pose_metainfo(dict(from_file=str(tmp_path / 'x' / 'coco.py')))
+    assert builtin['num_keypoints'] == 17
+
+
+@pytest.mark.parametrize('line', [
+    "__import__('os').system('touch pwned')", "x = __import__('os')", 'x = [i for i in range(9)]',
+    "x = (lambda: 1)()", "x = f'{1}'", "x = 'a'.join", 'x = 1 if True else 2', 'x: int = 1',
+    'x = y = 1', 'x, y = 1, 2', 'def f(): pass', 'x = {**{}}', 'x = {[]: 1}', 'x = 1 / 0',
+    "x = 'a' + 1", "x = -'a'", 'x = 2 ** 9', 'x = ...', "x = b'a'", 'x = 1j', 'x = dict([])',
+    'x = [*[1]]', 'dataset_info["a"] = 1', 'x = not 1', 'x = __builtins__'])
+def test_only_data_is_read(tmp_path, line, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'meta.py'
+    path.write_text(f'{line}\n{BODY}')
+    with pytest.raises(ValueError, match='meta.py, line 1'):
+        load_dataset_info(path)
+    assert os.listdir(tmp_path) == ['meta.py']
+
+
+def test_bombs_are_refused_quickly(tmp_path):
+    path, start = tmp_path / 'meta.py', time.perf_counter()
+    bombs = ['x = [0] * 999999999', "x = 'a' * 999999999", 'x = ' + '(' * 5000 + ')' * 5000,
+             'x = ' + '-' * 100_000 + '1', 'x = ' + '+'.join(['1'] * 50_000),
+             'x = ' + '9' * 900_000,
+             'a = [0] * 90000\n' + ''.join(f'b{i} = a + a\n' for i in range(200)),
+             'x = 1000000000000000000' + ' * 1000000000000000000' * 40, '\0', '#' * 2_000_000]
+    for bomb in bombs:
+        path.write_text(bomb + '\n' + BODY)
+        with pytest.raises(ValueError, match='meta.py'):
+            load_dataset_info(path)
+    assert time.perf_counter() - start < 10
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=200))
+def test_no_text_is_an_accident(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / 'any.py'
+    path.write_bytes(text.encode('utf-8', 'surrogatepass'))
+    with pytest.raises(ValueError, match='any.py'):
+        load_dataset_info(path)
