@@ -8,6 +8,7 @@ __all__ = ['CommandError', 'book_dir', 'copy_book', 'check_port', 'lab', 'train'
 # %% ../nbs/7_inference/702_command_line.ipynb #e13a293c
 import argparse
 import filecmp
+import re
 import shutil
 import socket
 import subprocess
@@ -114,7 +115,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The arguments of every command, with their help."""
     parser = argparse.ArgumentParser(
         prog='posebook', description='Human pose estimation: a book that is the library.')
-    version = Path(find_spec('posebook').origin).read_text(encoding='utf-8').split('"')[1]
+    source = Path(find_spec('posebook').origin).read_text(encoding='utf-8')
+    version = re.search(r'__version__ = "(.+)"', source)[1]
     parser.add_argument('--version', action='version', version=f'posebook {version}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
 

@@ -1,4 +1,4 @@
-"""SpacesExplorer in a real Chromium on a real JupyterLab.
+"""SpacesExplorer in a real Chromium on a real JupyterLab, started as `posebook lab` starts it.
 
 What the widget promises is measured here: at least 55 frames a second while dragging, and 95 of 100 answers of the
 kernel within 70 ms. Without a browser these tests are skipped, or fail where POSEBOOK_REQUIRE_BROWSER=1.
@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from posebook.structures.spaces import Spaces
+from posebook.widgets.prompt_server import LAB_OPTION
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -105,7 +106,7 @@ def lab(playwright, tmp_path_factory):
     process = subprocess.Popen(
         [sys.executable, '-m', 'jupyterlab', '--no-browser', f'--port={port}', '--port-retries=0',
          '--LabApp.expose_app_in_browser=True', '--ServerApp.token=', '--ServerApp.password=',
-         f'--ServerApp.root_dir={root}', '--allow-root'],
+         f'--ServerApp.root_dir={root}', '--allow-root', LAB_OPTION],  # as posebook lab does
         env=lab_settings(folder), stdout=log, stderr=subprocess.STDOUT, cwd=root,
         start_new_session=True)
     url = f'http://127.0.0.1:{port}'

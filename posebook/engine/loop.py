@@ -154,6 +154,9 @@ class Trainer:
 
     def fit(self, resume: bool = True) -> dict:
         """Train to `max_epochs`; with `resume`, go on from `last.pt` if it is there. Returns the history."""
+        if self.checkpoint and self.accelerator.is_main_process:
+            for part in self.checkpoint.parent.glob(f'{self.checkpoint.name}*.part'):
+                part.unlink()  # what a killed run had begun to write
         if resume and self.checkpoint and self.checkpoint.exists():
             self.load(self.checkpoint)
         bar = tqdm(total=self.max_epochs * len(self.loader), initial=self.epoch * len(self.loader),

@@ -25,20 +25,22 @@ from ..models import TopdownPoseEstimator
 class MiniRecipe:
     """Everything that decides how the small model turns out. Sizes are (w, h) in pixels."""
 
-    epochs: int = 5
-    num_images: int = 2500  # pictures rendered for training
-    num_val: int = 250  # pictures rendered for validation
-    batch_size: int = 32
-    lr: float = 4e-3
+    epochs: int = 3
+    num_images: int = 1200  # pictures rendered for training
+    num_val: int = 240  # pictures rendered for validation
+    batch_size: int = 16
+    lr: float = 3e-3
     weight_decay: float = 0.01
     width: int = 16  # channels of the branch with the highest resolution
     blocks: int = 2  # residual blocks in each branch of a stage
     stem_channels: int = 32
     input_size: tuple[int, int] = (96, 128)
     sigma: float = 1.5  # heatmap pixels
-    rotate_factor: float = 20.0  # degrees
-    scale_factor: tuple[float, float] = (0.75, 1.25)
-    max_people: int = 3
+    rotate_factor: float = 10.0  # degrees
+    scale_factor: tuple[float, float] = (0.9, 1.1)
+    max_people: int = 1  # of the rendered scenes, and below: see render_scene
+    occluders: float = 0.1
+    facing: float = 60.0  # degrees
 
     @property
     def codec(self) -> dict:
@@ -63,7 +65,8 @@ def mini_datasets(recipe: MiniRecipe, seed: int = 0, root: str | Path | None = N
                   progress: bool = True) -> tuple[CocoDataset, CocoDataset]:
     """Rendered people for training and for validation; rendered on first use into the cache."""
     folder = synthetic_dataset(root, recipe.num_images, recipe.num_val, seed=seed, progress=progress,
-                               max_people=recipe.max_people)
+                               max_people=recipe.max_people, occluders=recipe.occluders,
+                               facing=recipe.facing)
     train_steps, val_steps = mini_pipelines(recipe)
     common = dict(data_root=str(folder), data_prefix=dict(img='images/'))
     train = CocoDataset(ann_file='annotations/person_keypoints_train.json', pipeline=train_steps, **common)

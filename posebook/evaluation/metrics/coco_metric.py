@@ -174,7 +174,8 @@ def _parse_prediction(sample) -> dict:
         raise ValueError('pred_instances: keypoints must be (N, K, 2) and keypoint_scores (N, K); '
                          f'got {keypoints.shape} and {scores.shape}')
     pred = {key: sample.get(key) for key in ('id', 'img_id', 'input_size')}
-    pred['category_id'] = sample.get('category_id', 1)
+    # datasets may hold the id as an array; one sample is of one category
+    pred['category_id'] = int(np.ravel(sample.get('category_id', 1))[0])
     pred['keypoints'] = np.concatenate([keypoints[..., :2], scores[..., None]], axis=-1)
     pred['bbox_scores'], pred['box_source'] = _box_scores(found, given, len(keypoints))
     if found.get('bboxes') is not None:

@@ -1,0 +1,101 @@
+"""The posebook command, as a user meets it."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from posebook.cli import book_dir, main
+
+PYTHON = [sys.executable, '-c', 'import sys; from posebook.cli import main; sys.exit(main())']
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def test_help_names_the_commands_and_is_instant():
+    start = time.perf_counter()
+    done = subprocess.run([*PYTHON, '--help'], capture_output=True, text=True)
+    assert done.returncode == 0 and 'lab' in done.stdout and 'train' in done.stdout
+    assert time.perf_counter() - start < 2
+
+
+def test_codecs_import_quickly_and_lightly():
+    code = ('import time; t = time.perf_counter(); import posebook.codecs; t = time.perf_counter() - t; import sys; '
+            'print(t, sorted({"torch", "matplotlib", "IPython"} & set(sys.modules)))')
+    best = min((subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
+                for _ in range(3)), key=lambda r: float(r[0]))
+    assert best[1].strip() == '[]'
+    assert float(best[0]) < 0.5
+
+
+def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('')
+    with socket.socket() as busy:
+        busy.bind(('127.0.0.1', 0))
+        busy.listen()
+        for args, words in [(['lab', '--port', str(busy.getsockname()[1])], 'cannot be used'),
+                            (['lab', '--port', '99999'], '--port must be between'),
+                            (['lab', 'no/such/folder'], 'there is no folder'),
+                            (['lab', 'file'], 'is a file')]:
+            assert main(args) == 2
+            said = capsys.readouterr().err
+            assert words in said and len(said.splitlines()) == 1 and 'Traceback' not in said
+
+
+@pytest.mark.parametrize('args', [['train', '--epochs', '0'], ['train', '--nonsense'], ['fly'], []])
+def test_wrong_arguments_show_the_usage(args, capsys):
+    with pytest.raises(SystemExit) as e:
+        main(args)
+    assert e.value.code == 2 and 'usage: posebook' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_lab_opens_the_cover(tmp_path):
+    port = free_port()
+    process = subprocess.Popen([*PYTHON, 'lab', 'my-book', '--no-browser', '--port', str(port),
+                                '--ServerApp.token=', '--ServerApp.allow_root=True'], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f'http://127.0.0.1:{port}/api/contents/nbs/index.ipynb?content=0') as r:
+                    assert r.status == 200
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, 'JupyterLab did not come up'
+                time.sleep(.2)
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}/') as r:
+            assert r.url.endswith('/lab/tree/nbs/index.ipynb')
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert (tmp_path / 'my-book/data_samples/posebook-mini').is_dir()
+
+
+@pytest.mark.slow
+def test_train_prints_ap(tmp_path):
+    done = subprocess.run([*PYTHON, 'train', '--epochs', '1', '--num-images', '16', '--work-dir', 'out'],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                          env=dict(os.environ, POSEBOOK_CACHE=str(tmp_path / 'cache')))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r'AP -?\d\.\d{3} on \d+ held-out instances', done.stdout)
+    assert 'it/s' in done.stderr or 'batch' in done.stderr  # a progress bar
+    assert (tmp_path / 'out/last.pt').exists() and (tmp_path / 'out/history.json').exists()
+
+
+def test_book_dir_is_the_checkout():
+    folder, is_checkout = book_dir()
+    assert is_checkout and folder == Path(__file__).resolve().parent.parent
