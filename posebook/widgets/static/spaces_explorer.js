@@ -11,7 +11,7 @@ const SIDE = { middle: '#FFFFFF', left: '#66CCEE', right: '#EECC44' };
 const [BOX, DECODED] = ['#9CC8F5', '#FF4FD8'];
 const NEAR = 12; // how far from a handle a press still takes it, in CSS pixels
 const SMALLEST_BOX = 8;
-const PACE = 33; // ms between requests
+const PACE = 40; // ms between requests
 const LATE = 2000; // ms without an answer: say so
 
 // ---- geometry
