@@ -104,9 +104,13 @@ def test_the_model_learns_from_the_first_steps(root):
 
 
 def test_recipe_is_a_model_that_fits():
-    model = mini_model(MiniRecipe())
-    w, h = MiniRecipe().input_size
-    assert model(torch.zeros(1, 3, h, w), mode='tensor').shape == (1, 17, h // 4, w // 4)
+    for stride in (2, 4):
+        model = mini_model(MiniRecipe(heatmap_stride=stride))
+        w, h = MiniRecipe().input_size
+        maps = model(torch.zeros(1, 3, h, w), mode='tensor')
+        assert maps.shape == (1, 17, h // stride, w // stride)
+    with pytest.raises(ValueError, match='heatmap_stride must be 2 or 4; got 3'):
+        MiniRecipe(heatmap_stride=3)
 
 
 def test_wrong_work_dir_is_said(tmp_path):

@@ -254,6 +254,7 @@ def evaluate(model, loader: DataLoader, *metrics, progress: bool = False) -> dic
     """
     for metric in metrics:
         metric.reset()
+        metric.protocol.update(getattr(model, 'protocol', {}))
         metric.dataset_meta = metric.dataset_meta or loader.dataset.metainfo
     for batch, predictions in predict(model, loader, progress):
         for metric in metrics:

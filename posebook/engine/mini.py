@@ -25,34 +25,41 @@ from ..models import TopdownPoseEstimator
 class MiniRecipe:
     """Everything that decides how the small model turns out. Sizes are (w, h) in pixels."""
 
-    epochs: int = 3
-    num_images: int = 1200  # pictures rendered for training
+    epochs: int = 5
+    num_images: int = 3000  # pictures rendered for training
     num_val: int = 240  # pictures rendered for validation
-    batch_size: int = 16
+    batch_size: int = 8
     lr: float = 3e-3
     weight_decay: float = 0.01
     width: int = 16  # channels of the branch with the highest resolution
-    blocks: int = 2  # residual blocks in each branch of a stage
+    blocks: int = 1  # residual blocks in each branch of a stage
     stem_channels: int = 32
     input_size: tuple[int, int] = (96, 128)
-    sigma: float = 1.5  # heatmap pixels
+    padding: float = 1.05  # the crop is so much larger than the box
+    heatmap_stride: int = 2  # input pixels per heatmap pixel: 4, or 2 with a deconvolution
+    sigma: float = 2.0  # heatmap pixels
     rotate_factor: float = 10.0  # degrees
     scale_factor: tuple[float, float] = (0.9, 1.1)
     max_people: int = 1  # of the rendered scenes, and below: see render_scene
     occluders: float = 0.1
     facing: float = 60.0  # degrees
 
+    def __post_init__(self):
+        if self.heatmap_stride not in (2, 4):
+            raise ValueError(f'heatmap_stride must be 2 or 4; got {self.heatmap_stride}')
+
     @property
     def codec(self) -> dict:
-        """The codec's config: heatmaps a quarter of the input, decoded by DARK."""
+        """The codec's config: DARK, since a heatmap pixel is several input pixels wide."""
         w, h = self.input_size
-        return dict(type='MSRAHeatmap', input_size=self.input_size, heatmap_size=(w // 4, h // 4),
-                    sigma=self.sigma, unbiased=True)
+        return dict(type='MSRAHeatmap', input_size=self.input_size, sigma=self.sigma, unbiased=True,
+                    heatmap_size=(w // self.heatmap_stride, h // self.heatmap_stride))
 
 # %% ../../nbs/5_training/502_first_model.ipynb #b9d7312c
 def mini_pipelines(recipe: MiniRecipe) -> tuple[list[dict], list[dict]]:
     """The steps for training (with augmentation and targets) and for validation."""
-    box, crop = dict(type='GetBBoxCenterScale'), dict(type='TopdownAffine', input_size=recipe.input_size)
+    box = dict(type='GetBBoxCenterScale', padding=recipe.padding)
+    crop = dict(type='TopdownAffine', input_size=recipe.input_size)
     augment = [dict(type='RandomFlip'),
                dict(type='RandomBBoxTransform', shift_prob=0, rotate_factor=recipe.rotate_factor,
                     scale_factor=recipe.scale_factor)]
@@ -77,7 +84,7 @@ def mini_datasets(recipe: MiniRecipe, seed: int = 0, root: str | Path | None = N
 
 # %% ../../nbs/5_training/502_first_model.ipynb #47dc37f3
 def mini_model(recipe: MiniRecipe) -> TopdownPoseEstimator:
-    """A small HRNet: four stages of one module each, and a heatmap head without deconvolutions."""
+    """A small HRNet, four stages of one module each, and a head with one deconvolution or none."""
     def stage(branches):
         return dict(num_modules=1, num_branches=branches, block='BASIC',
                     num_blocks=(recipe.blocks,) * branches,
@@ -85,15 +92,18 @@ def mini_model(recipe: MiniRecipe) -> TopdownPoseEstimator:
 
     first = dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1,),
                  num_channels=(recipe.stem_channels,))
-    return TopdownPoseEstimator(
+    model = TopdownPoseEstimator(
         backbone=dict(type='HRNet', extra=dict(stage1=first, stage2=stage(2), stage3=stage(3),
                                                stage4=stage(4))),
         head=dict(type='HeatmapHead', in_channels=recipe.width, out_channels=17,
-                  deconv_out_channels=None, decoder=recipe.codec,
+                  deconv_out_channels=(recipe.width,) if recipe.heatmap_stride == 2 else None,
+                  deconv_kernel_sizes=(4,) if recipe.heatmap_stride == 2 else None,
+                  decoder=recipe.codec,
                   loss=dict(type='KeypointMSELoss', use_target_weight=True)),
         test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True),
         data_preprocessor=dict(type='PoseDataPreprocessor', mean=[123.675, 116.28, 103.53],
                                std=[58.395, 57.12, 57.375], bgr_to_rgb=True))
+    return model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
 # %% ../../nbs/5_training/502_first_model.ipynb #f7cf1bd2
 @dataclass
@@ -130,7 +140,8 @@ def train_mini(epochs: int | None = None, seed: int = 0, work_dir: str | Path | 
     train, val = mini_datasets(recipe, seed, root, progress)
     seed_everything(seed)
     model = mini_model(recipe)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay,
+                                  fused=True)
     metric, val_loader = CocoMetric(ann_file=val.ann_file), build_loader(val, recipe.batch_size)
     results = []
 

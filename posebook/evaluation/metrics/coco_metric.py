@@ -129,6 +129,7 @@ class BaseMetric:
         self.collect_device = collect_device
         self.prefix = prefix or self.default_prefix
         self.dataset_meta: dict | None = None
+        self.protocol: dict = {}  # how the predictions were made; `engine.evaluate` fills it in
         self.results: list = []
 
     def process(self, data_batch: Any, data_samples: Sequence) -> None:
@@ -190,14 +191,14 @@ def _parse_prediction(sample) -> dict:
 
 def _box_scores(found, given, count: int) -> tuple[np.ndarray, str]:
     """Scores (N,) of the persons' boxes, and where the boxes came from."""
-    if found.get('bbox_scores') is not None:
-        return _array(found.get('bbox_scores')), 'predicted with the poses'
-    scores = given.get('bbox_scores')
-    if scores is None or len(scores) != count:
+    predicted, scores = (_array(s) if s is not None and len(s) == count else None
+                         for s in (found.get('bbox_scores'), given.get('bbox_scores')))
+    # a top-down model hands on the scores of the boxes it was given
+    if predicted is not None and (scores is None or (predicted != scores).any()):
+        return predicted, 'predicted with the poses'
+    if scores is None:
         return np.ones(count), 'none (bottom-up, every box score is 1)'
-    scores = _array(scores)
-    detected = bool((scores != 1).any())
-    return scores, 'detected' if detected else 'ground truth (every box score is 1)'
+    return scores, 'detected' if (scores != 1).any() else 'ground truth (every box score is 1)'
 
 # %% ../../../nbs/6_evaluation/603_coco_metric.ipynb #b6b19d9d
 def _parse_ground_truth(sample) -> dict:
@@ -406,7 +407,7 @@ class CocoMetric(BaseMetric):
         collect_device, prefix: as in `BaseMetric`.
 
     `dataset_meta` (with `num_keypoints` and `sigmas`) has to be set before `evaluate`. What the
-    metric cannot see goes into `protocol`, e.g. `metric.protocol['flip_test'] = True`.
+    metric cannot see goes into `protocol`: `engine.evaluate` adds flip_test and decoding.
     """
 
     default_prefix = 'coco'
@@ -431,7 +432,7 @@ class CocoMetric(BaseMetric):
         self.use_area, self.iou_type, self.format_only = use_area, iou_type, format_only
         self.score_mode, self.keypoint_score_thr = score_mode, keypoint_score_thr
         self.nms_mode, self.nms_thr, self.outfile_prefix = nms_mode, nms_thr, outfile_prefix
-        self.ann_file, self.coco, self.protocol = ann_file, None, {}
+        self.ann_file, self.coco = ann_file, None
         if ann_file is not None:
             self.coco = self._read(ann_file)
 

@@ -144,3 +144,11 @@ class TopdownPoseEstimator(nn.Module):
     def test_step(self, data: dict) -> list[PoseDataSample]:
         """A batch as the loader gives it -> predictions; call `.eval()` before."""
         return self(**self.data_preprocess(data, training=False), mode='predict')
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """How predictions are made; metrics print it, since scores compare only where it is equal."""
+        flip = self.test_cfg.get('flip_test', False)
+        how = {k: v for k, v in self.test_cfg.items() if k in ('flip_mode', 'shift_heatmap')}
+        return dict(flip_test=f'True, {how}' if flip else 'False',
+                    decoding=repr(getattr(self.head, 'decoder', None)))
