@@ -127,14 +127,14 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--no-browser', action='store_true', help="don't open a browser window")
     p.add_argument('--port', type=int, help='the port that JupyterLab listens on')
 
-    p = commands.add_parser('train', help='train a small HRNet on the embedded data and print COCO AP',
-                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument('--epochs', type=_positive, default=None, help="how often each sample is seen (None: the recipe's)")
-    p.add_argument('--num-images', type=_positive, default=None, help="training pictures to render (None: the recipe's)")
-    p.add_argument('--batch-size', type=_positive, default=None, help="samples in a step (None: the recipe's)")
-    p.add_argument('--seed', type=int, default=0, help='same seed, same result')
-    p.add_argument('--threads', type=_positive, default=2, help='CPU threads')
-    p.add_argument('--work-dir', default='runs/mini', help='where the checkpoint and the history go')
+    p = commands.add_parser('train', help='train a small HRNet on rendered people and print COCO AP')
+    p.add_argument('--epochs', type=_positive, help="how often each sample is seen (default: the recipe's)")
+    p.add_argument('--num-images', type=_positive, help="training pictures to render (default: the recipe's)")
+    p.add_argument('--batch-size', type=_positive, help="samples in a step (default: the recipe's)")
+    p.add_argument('--seed', type=int, default=0, help='same seed, same result (default: %(default)s)')
+    p.add_argument('--threads', type=_positive, default=2, help='CPU threads (default: %(default)s)')
+    p.add_argument('--work-dir', default='runs/mini',
+                   help='where the checkpoint and the history go (default: %(default)s)')
     p.add_argument('--resume', action='store_true', help='go on from the checkpoint in the work dir')
     return parser
 

@@ -104,8 +104,9 @@ def get_heatmap_maximum(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns `locs (..., K, 2)` float32 as (x, y), -1 where no value is above 0, and `vals (..., K)`.
     """
-    if heatmaps.ndim < 3:
-        raise ValueError(f'heatmaps must be (K, h, w) or (B, K, h, w); got {heatmaps.shape}')
+    if not isinstance(heatmaps, np.ndarray) or heatmaps.ndim < 3:
+        raise ValueError('heatmaps must be an array (K, h, w) or (B, K, h, w); '
+                         f'got {type(heatmaps).__name__} {np.shape(heatmaps)}')
     lead, (h, w) = heatmaps.shape[:-2], heatmaps.shape[-2:]
     flat = heatmaps.reshape(-1, h * w)
     index = flat.argmax(axis=-1)
