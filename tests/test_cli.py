@@ -64,7 +64,7 @@ def test_wrong_arguments_show_the_usage(args, capsys):
 def test_lab_opens_the_cover(tmp_path):
     port = free_port()
     process = subprocess.Popen([*PYTHON, 'lab', 'my-book', '--no-browser', '--port', str(port),
-                                '--ServerApp.token=', '--ServerApp.allow_root=True'], cwd=tmp_path,
+                                '--ServerApp.token='], cwd=tmp_path,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=True)
     try:
