@@ -430,6 +430,15 @@ def test_dark_theme_and_narrow_page(widget):
     assert widget.evaluate("panel('image').width") > 250
 
 
+@pytest.mark.parametrize('width', [1400, 1150, 900, 700, 560])
+def test_no_coordinate_is_cut_off(widget, width):
+    widget.set_viewport_size(dict(width=width, height=1000))
+    widget.evaluate('settled()')
+    cut = widget.evaluate('''() => [...document.querySelectorAll('.pb-spaces figcaption')]
+        .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)''')
+    assert cut == []
+
+
 def test_redraws_after_it_was_scrolled_away(widget):
     before = widget.evaluate("Array.from(pixels('output'))")
     widget.evaluate('''async () => { const nb = jupyterapp.shell.currentWidget.content;
