@@ -112,6 +112,8 @@ def train(args: argparse.Namespace) -> int:
     run = train_mini(epochs=args.epochs, seed=args.seed, work_dir=args.work_dir, resume=args.resume,
                      num_images=args.num_images, batch_size=args.batch_size, threads=args.threads)
     print(run.result)
+    if run.result.findings:  # something looks wrong
+        print(run.result.explain())
     print(f'AP {run.result["coco/AP"]:.3f} on {run.num_instances} held-out instances after {run.seconds:.0f} s; '
           f'model and history in {args.work_dir}')
     return 0
