@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from loops import decode_by_loop, encode_by_loop
 
-from posebook.codecs import MSRAHeatmap
+from posebook.codecs import MSRAHeatmap, RegressionLabel
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 STRIDES = st.sampled_from([(1, 1), (4, 4), (2, 3)])
@@ -92,3 +92,26 @@ def test_a_whole_pixel_moves_the_map_by_one(unbiased):
     point = np.array([[[41., 63.]]])
     here, there = (codec.encode(p)['heatmaps'][0] for p in (point, point + [4, 8]))
     np.testing.assert_allclose(there[2:, 1:], here[:-2, :-1], atol=1e-6)
+
+
+@given(scenes())
+def test_regression_labels_are_exact_inside_and_weightless_outside(scene):
+    sizes, keypoints, visible = scene
+    codec = RegressionLabel(sizes['input_size'])
+    before = keypoints.copy(), visible.copy()
+    encoded = codec.encode(keypoints, visible)
+    labels, weights = encoded['keypoint_labels'], encoded['keypoint_weights']
+    assert labels.dtype == weights.dtype == np.float32 and labels.shape == keypoints.shape
+    inside = ((keypoints >= 0) & (keypoints <= np.subtract(sizes['input_size'], 1))).all(-1)
+    np.testing.assert_array_equal(weights, inside * visible)
+    decoded, scores = codec.decode(labels)
+    np.testing.assert_allclose(decoded, keypoints, rtol=1e-5, atol=1e-4)
+    assert scores.shape == visible.shape and (scores == 1).all()
+    np.testing.assert_array_equal(keypoints, before[0])
+    np.testing.assert_array_equal(visible, before[1])
+
+
+@pytest.mark.parametrize('size', [192, (192,), (192, 0), (192.5, 256), (192, 256, 3), 'ab', None])
+def test_regression_label_says_what_an_input_size_is(size):
+    with pytest.raises(ValueError, match='RegressionLabel: input_size must be'):
+        RegressionLabel(size)
