@@ -183,7 +183,7 @@ def test_affine_is_the_map_of_spaces(use_udp, angle, seed, size):
     r = GetBBoxCenterScale()(results(seed, bbox_rotation=np.array([angle])))
     out = TopdownAffine(size, use_udp=use_udp)(r)
     spaces = Spaces(r['bbox_center'][0], r['bbox_scale'][0], angle, input_size=size,
-                    heatmap_size=(12, 16), use_udp=use_udp)
+                    heatmap_size=size, use_udp=use_udp)
     np.testing.assert_allclose(out['transformed_keypoints'],
                                spaces.transform(r['keypoints'], 'image', 'input'), atol=2e-3)
     assert out['img'].shape == (size[1], size[0], 3) and out['input_size'] == size
