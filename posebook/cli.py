@@ -77,7 +77,8 @@ def lab_options(args: argparse.Namespace, passed_on: list[str]) -> list[str]:
         options += [f'--port={args.port}', '--ServerApp.port_retries=0']
     if not any(option.startswith(LAB_OPTION.split('=')[0]) for option in passed_on):
         options.append(LAB_OPTION)
-    if hasattr(os, 'geteuid') and os.geteuid() == 0 and not any('allow' in option for option in passed_on):
+    allowed = any(option.startswith(('--allow-root', '--ServerApp.allow_root')) for option in passed_on)
+    if hasattr(os, 'geteuid') and os.geteuid() == 0 and not allowed:
         print('You are root, so the cells of the book may do anything on this machine.', file=sys.stderr)
         options.append('--allow-root')  # without it JupyterLab does not start, and a container's user is root
     return options

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from posebook.cli import book_dir, main
+from posebook.cli import book_dir, lab_options, main, make_parser
 
 PYTHON = [sys.executable, '-c', 'import sys; from posebook.cli import main; sys.exit(main())']
 
@@ -58,6 +58,17 @@ def test_wrong_arguments_show_the_usage(args, capsys):
     with pytest.raises(SystemExit) as e:
         main(args)
     assert e.value.code == 2 and 'usage: posebook' in capsys.readouterr().err
+
+
+def test_root_is_let_in_and_told(monkeypatch, capsys):
+    monkeypatch.setattr(os, 'geteuid', lambda: 0, raising=False)
+    args = make_parser().parse_args(['lab'])
+    for passed_on, added in [([], True), (['--ServerApp.allow_origin=*'], True), (['--allow-root'], False),
+                             (['--ServerApp.allow_root=True'], False)]:
+        assert ('--allow-root' in lab_options(args, passed_on)) == added, passed_on
+        assert ('You are root' in capsys.readouterr().err) == added
+    monkeypatch.setattr(os, 'geteuid', lambda: 1000, raising=False)
+    assert '--allow-root' not in lab_options(args, []) and capsys.readouterr().err == ''
 
 
 @pytest.mark.slow

@@ -238,6 +238,19 @@ def test_protocol_is_printed(tmp_path):
     assert metric.results == []
 
 
+def test_boxes_handed_on_with_the_poses_are_those_that_were_given(tmp_path):
+    dataset = make_dataset()
+    samples = samples_of(dataset)
+    for scores, source in [([1.0], 'ground truth'), ([0.5], 'predicted with the poses')]:
+        for sample in samples:
+            sample.pred_instances.bbox_scores = np.array(scores)
+        assert run(samples, dataset, tmp_path).protocol['boxes'].startswith(source)
+    wrong = {k: dict(getattr(samples[0], k).items()) for k in ('gt_instances', 'pred_instances')}
+    wrong['pred_instances']['bbox_scores'] = np.ones(2)
+    with pytest.raises(ValueError, match=r'bbox_scores must be \(1,\), one for each person; got \(2,\)'):
+        CocoMetric(tmp_path / 'truth.json').process([], [dict(samples[0].metainfo, **wrong)])
+
+
 # --------------------------------------------------------------------------------- explain()
 def shrink(dataset, factor):
     for ann in dataset['annotations']:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .base import BaseKeypointCodec, check_keypoints
+from .base import BaseKeypointCodec, check_keypoints, check_size
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/302_msra_heatmap.ipynb #781d5092
@@ -203,10 +203,7 @@ def refine_keypoints_dark(keypoints: np.ndarray, heatmaps: np.ndarray,
 # %% ../../nbs/3_codecs/302_msra_heatmap.ipynb #6e2e826d
 def check_sizes(owner: str, input_size, heatmap_size) -> tuple[tuple[int, int], tuple[int, int]]:
     """Two (w, h) pairs with the first a multiple of the second; else `ValueError` with the likely cause."""
-    sizes = tuple(input_size), tuple(heatmap_size)
-    for name, size in zip(('input_size', 'heatmap_size'), sizes):
-        if len(size) != 2 or not all(s > 0 and int(s) == s for s in size):
-            raise ValueError(f'{owner}: {name} must be (w, h), two positive whole numbers; got {size}')
+    sizes = check_size(owner, 'input_size', input_size), check_size(owner, 'heatmap_size', heatmap_size)
     (iw, ih), (hw, hh) = sizes
     if iw % hw or ih % hh:
         hint = ' Did you swap w and h?' if iw % hh == 0 and ih % hw == 0 else ''

@@ -8,7 +8,7 @@ __all__ = ['RegressionLabel']
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #6fd09bde
 import numpy as np
 
-from .base import BaseKeypointCodec, check_keypoints
+from .base import BaseKeypointCodec, check_keypoints, check_size
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #c6d944fd
@@ -23,10 +23,7 @@ class RegressionLabel(BaseKeypointCodec):
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
 
     def __init__(self, input_size: tuple[int, int]):
-        if np.shape(input_size) != (2,) or not all(s > 0 and int(s) == s for s in input_size):
-            raise ValueError('RegressionLabel: input_size must be (w, h), two positive whole numbers; '
-                             f'got {input_size!r}')
-        self.input_size = tuple(input_size)
+        self.input_size = check_size('RegressionLabel', 'input_size', input_size)
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `keypoint_labels (N, K, 2)`, `keypoint_weights (N, K)`.

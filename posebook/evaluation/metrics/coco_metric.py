@@ -191,8 +191,12 @@ def _parse_prediction(sample) -> dict:
 
 def _box_scores(found, given, count: int) -> tuple[np.ndarray, str]:
     """Scores (N,) of the persons' boxes, and where the boxes came from."""
-    predicted, scores = (_array(s) if s is not None and len(s) == count else None
+    predicted, scores = (None if s is None else _array(s)
                          for s in (found.get('bbox_scores'), given.get('bbox_scores')))
+    if predicted is not None and len(predicted) != count:
+        raise ValueError(f'pred_instances: bbox_scores must be ({count},), one for each person; got {predicted.shape}')
+    if scores is not None and len(scores) != count:
+        scores = None  # of other people: a bottom-up model finds its own
     # a top-down model hands on the scores of the boxes it was given
     if predicted is not None and (scores is None or (predicted != scores).any()):
         return predicted, 'predicted with the poses'
