@@ -3,30 +3,15 @@
 What the widget promises is measured here: at least 55 frames a second while dragging, and 95 of 100 answers of the
 kernel within 70 ms. Without a browser these tests are skipped, or fail where POSEBOOK_REQUIRE_BROWSER=1.
 """
-import base64
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
-
 import cv2
-import nbformat
 import numpy as np
 import pytest
 
 from posebook.structures.spaces import Spaces
-from posebook.widgets.prompt_server import LAB_OPTION
+from widget_lab import (LEAST_FPS, SLOWEST_MS, answer, cut_captions, drag, drawn, measure_drag, opened_notebook, run_cell,
+                        same_picture, scroll_away_and_back, set_theme, state, unnamed_controls, widget_at_rest)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-ROOT = Path(__file__).resolve().parent.parent
-LEAST_FPS, SLOWEST_MS = 55, 70
 
 NOTEBOOK = ['''
 import cv2
@@ -52,187 +37,18 @@ open('seen.json', 'w').write(json.dumps(seen));
 ''']
 
 
-def missing(what):
-    """Skip, or fail where a browser is required."""
-    if os.environ.get('POSEBOOK_REQUIRE_BROWSER') == '1':
-        pytest.fail(f'{what}, and POSEBOOK_REQUIRE_BROWSER=1')
-    pytest.skip(what)
+# Where an image point is on the page, in the panel of a space.
+ON_PAGE = '''() => { window.onPage = (space, point) =>
+    onPanel(space, pb().apply(pb().store.maps.from[space], point)); }'''
 
-
-@pytest.fixture(scope='module')
-def playwright():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing('playwright is not installed')
-    if not shutil.which('chromium'):
-        missing('no chromium on the PATH')
-    with sync_playwright() as p:
-        yield p
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-def lab_settings(folder):
-    """JupyterLab without pop-ups and with its own folders."""
-    settings = folder / 'settings' / '@jupyterlab' / 'apputils-extension'
-    settings.mkdir(parents=True)
-    (settings / 'notification.jupyterlab-settings').write_text(
-        json.dumps(dict(fetchNews='false', checkForUpdates=False)))
-    return dict(os.environ, PYTHONPATH=str(ROOT), JUPYTER_CONFIG_DIR=str(folder / 'config'),
-                JUPYTER_DATA_DIR=str(folder / 'data'),
-                JUPYTER_RUNTIME_DIR=str(folder / 'runtime'),
-                JUPYTERLAB_SETTINGS_DIR=str(folder / 'settings'),
-                JUPYTERLAB_WORKSPACES_DIR=str(folder / 'workspaces'),
-                IPYTHONDIR=str(folder / 'ipython'))
-
-
-@pytest.fixture(scope='module')
-def lab(playwright, tmp_path_factory):
-    """A running JupyterLab: (address, folder of the notebook)."""
-    folder = tmp_path_factory.mktemp('lab')
-    root = folder / 'root'
-    root.mkdir()
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.strip()) for c in NOTEBOOK])
-    nb.cells += [nbformat.v4.new_markdown_cell(f'# {i}\n\n' + 'text\n\n' * 8) for i in range(12)]
-    nb.metadata.kernelspec = dict(name='python3', display_name='python3', language='python')
-    nbformat.write(nb, root / 'explorer.ipynb')
-    port = free_port()
-    log = open(folder / 'lab.log', 'w')
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'jupyterlab', '--no-browser', f'--port={port}', '--port-retries=0',
-         '--LabApp.expose_app_in_browser=True', '--ServerApp.token=', '--ServerApp.password=',
-         f'--ServerApp.root_dir={root}', '--allow-root', LAB_OPTION],  # as posebook lab does
-        env=lab_settings(folder), stdout=log, stderr=subprocess.STDOUT, cwd=root,
-        start_new_session=True)
-    url = f'http://127.0.0.1:{port}'
-    try:
-        wait_for_server(process, url, folder / 'lab.log')
-        yield url, root
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # the kernels too
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        log.close()
-
-
-def wait_for_server(process, url, log, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(f'{url}/api', timeout=2).read()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f'JupyterLab did not start:\n{log.read_text()[-2000:]}')
-
-
-@pytest.fixture(scope='module')
-def page(playwright, lab):
-    """The notebook, run; the widget is on the page and has its first answer."""
-    browser = playwright.chromium.launch(
-        executable_path=shutil.which('chromium'),
-        args=['--no-sandbox', '--disable-gpu', '--disable-background-networking',
-              '--disable-component-update', '--disable-sync', '--no-first-run'])
-    page = browser.new_page(viewport=dict(width=1400, height=1000))
-    page.set_default_timeout(30_000)
-    page.problems = []
-    page.on('pageerror', lambda e: page.problems.append(str(e)))
-    page.goto(f'{lab[0]}/lab/tree/explorer.ipynb')
-    page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
-    page.wait_for_function("window.jupyterapp?.commands.isEnabled('notebook:run-all-cells')")
-    # run-all before the kernel is there would do nothing
-    page.evaluate('jupyterapp.shell.currentWidget.context.sessionContext.ready')
-    page.evaluate("() => { jupyterapp.commands.execute('application:toggle-left-area'); }")
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_selector('.pb-spaces', timeout=60_000)
-    page.evaluate(HELPERS)
-    page.wait_for_function('pb().stats.answered > 0')
-    page.locator('.pb-spaces').scroll_into_view_if_needed()
-    yield page
-    browser.close()
-
-
-# In the page: pb() is the widget's debug hook, settled() waits until no answer is outstanding.
-HELPERS = '''() => {
-  window.pb = () => document.querySelector('.pb-spaces').parentElement.__posebook;
-  window.frame = () => new Promise(requestAnimationFrame);
-  window.settled = async () => {
-    let before = -1;
-    while (before !== pb().stats.answered) {
-      before = pb().stats.answered;
-      await new Promise((go) => setTimeout(go, 250));
-    }
-    await frame();
-  };
-  window.panel = (space) => pb().panels.find((p) => p.space === space);
-  /** Where an image point is on the page, in the panel of a space. */
-  window.onPage = (space, point) => {
-    const p = panel(space), rect = p.canvas.getBoundingClientRect();
-    const [x, y] = pb().apply(p.view, pb().apply(pb().store.maps.from[space], point));
-    return [rect.left + x, rect.top + y];
-  };
-  window.pixels = (space) => {
-    const c = panel(space).canvas;
-    return c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-  };
-}'''
+notebook = opened_notebook('explorer', NOTEBOOK)
+at_rest = widget_at_rest('notebook')
 
 
 @pytest.fixture
-def widget(page):
-    """The page with the widget as it was first, in view, at rest."""
-    page.set_viewport_size(dict(width=1400, height=1000))
-    page.locator('.pb-spaces').scroll_into_view_if_needed()
-    page.locator('.pb-spaces button').click()
-    page.mouse.move(5, 5)
-    page.evaluate('settled()')
-    return page
-
-
-def state(page):
-    return page.evaluate('pb().store.state')
-
-
-def answer(page):
-    return page.evaluate('''async () => { await settled();
-        const { heatmap, ...rest } = pb().store.answer; return rest; }''')
-
-
-def same_picture(a, b):
-    """Equal but for the smoothing of edges, which Chromium may change between two readings."""
-    gap = np.abs(np.subtract(a, b))
-    return len(a) == len(b) and (gap > 40).mean() < 1e-3
-
-
-def drag(page, start, by, steps=12):
-    page.mouse.move(*start)
-    page.mouse.down()
-    page.mouse.move(start[0] + by[0], start[1] + by[1], steps=steps)
-    page.mouse.up()
-
-
-def kernel_sees(page, folder):
-    """What the second cell finds in Python."""
-    seen = folder / 'seen.json'
-    seen.unlink(missing_ok=True)
-    page.evaluate('''async () => { await settled();
-        const nb = jupyterapp.shell.currentWidget.content; nb.activeCellIndex = 1;
-        nb.deselectAll(); await jupyterapp.commands.execute('notebook:run-cell'); }''')
-    end = time.monotonic() + 10
-    while not (seen.exists() and seen.read_text()):
-        assert time.monotonic() < end, 'the kernel wrote nothing'
-        time.sleep(0.1)
-    return json.loads(seen.read_text())
+def widget(at_rest):
+    at_rest.evaluate(ON_PAGE)
+    return at_rest
 
 
 def test_three_panels_are_drawn(widget):
@@ -251,7 +67,7 @@ def test_dragging_a_keypoint_moves_it_everywhere(widget, lab):
     after = state(widget)['keypoints'][9]
     assert after == pytest.approx([before[0] + 40 / scale, before[1] - 30 / scale], abs=0.6)
     assert answer(widget)['point']['image'] == pytest.approx(after, abs=1e-9)
-    assert kernel_sees(widget, lab[1])['keypoint'] == pytest.approx(after, abs=1e-9)
+    assert run_cell(widget, 1, lab[1] / 'seen.json')['keypoint'] == pytest.approx(after, abs=1e-9)
     assert widget.evaluate("Array.from(pixels('input'))") != crop
     caption = widget.locator('.pb-image output').text_content()
     assert caption == f'x {after[0]:.2f}  y {after[1]:.2f}'
@@ -331,9 +147,7 @@ def test_keyboard_reaches_everything(widget):
     widget.keyboard.press('Escape')
     assert widget.evaluate('document.activeElement.dataset.key') == 'selected'
     widget.wait_for_function("document.querySelector('.pb-live').textContent.includes('output')")
-    for element in widget.locator('.pb-spaces :is(select, input, canvas)').all():
-        named = element.evaluate("e => e.ariaLabel || e.closest('label')?.textContent.trim()")
-        assert named, 'a control without a name'
+    assert unnamed_controls(widget) == []
 
 
 def test_controls_change_what_the_kernel_computes(widget):
@@ -389,16 +203,12 @@ def test_browser_and_kernel_agree_on_the_maps(widget):
 
 def test_the_crop_in_the_browser_is_the_crop_of_the_library(widget):
     """The canvas transform draws what cv2.warpAffine draws, but for the lines drawn over it."""
-    url = widget.evaluate('''async () => {
-      pb().store.change({ rotation: 25, padding: 1.1, flip: true });
-      await settled();
-      return panel('input').canvas.toDataURL(); }''')
-    png = np.frombuffer(base64.b64decode(url.split(',')[1]), np.uint8)
-    drawn = cv2.resize(cv2.imdecode(png, cv2.IMREAD_COLOR), (192, 256), interpolation=cv2.INTER_AREA)
+    widget.evaluate('''async () => { pb().store.change({ rotation: 25, padding: 1.1, flip: true }); await settled(); }''')
+    shown = cv2.resize(drawn(widget, 'input'), (192, 256), interpolation=cv2.INTER_AREA)
     scene = {}
     exec(NOTEBOOK[0].rsplit('explorer = ', 1)[0], scene)
     spaces = Spaces.from_bbox([86, 24, 170, 180], (192, 256), (48, 64), 1.1, 25, flip=True)
-    gap = np.abs(drawn.astype(int) - spaces.crop(scene['image'])).max(axis=2)
+    gap = np.abs(shown.astype(int) - spaces.crop(scene['image'])).max(axis=2)
     assert np.median(gap) <= 3
     assert (gap > 25).mean() < 0.15  # limbs, points and the box
 
@@ -414,9 +224,7 @@ def test_dark_theme_and_narrow_page(widget):
     background = "getComputedStyle(document.querySelector('.pb-spaces')).backgroundColor"
     light = widget.evaluate(background)
     for theme in ('JupyterLab Dark', 'JupyterLab Light'):
-        widget.evaluate("t => jupyterapp.commands.execute('apputils:change-theme', { theme: t })", theme)
-        widget.wait_for_function(f"document.body.dataset.jpThemeLight === '{str('Light' in theme).lower()}'")
-        widget.wait_for_timeout(300)
+        set_theme(widget, theme)
         now = widget.evaluate(background)
         assert (now == light) == ('Light' in theme)
     tops = "[...document.querySelectorAll('.pb-spaces canvas')].map(c => c.getBoundingClientRect().top)"
@@ -434,61 +242,19 @@ def test_dark_theme_and_narrow_page(widget):
 def test_no_coordinate_is_cut_off(widget, width):
     widget.set_viewport_size(dict(width=width, height=1000))
     widget.evaluate('settled()')
-    cut = widget.evaluate('''() => [...document.querySelectorAll('.pb-spaces figcaption')]
-        .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)''')
-    assert cut == []
+    assert cut_captions(widget) == []
 
 
 def test_redraws_after_it_was_scrolled_away(widget):
     before = widget.evaluate("Array.from(pixels('output'))")
-    widget.evaluate('''async () => { const nb = jupyterapp.shell.currentWidget.content;
-        await nb.scrollToItem(nb.widgets.length - 1); await settled();
-        await nb.scrollToItem(0); await settled(); }''')
-    widget.locator('.pb-spaces').scroll_into_view_if_needed()
-    widget.evaluate('settled()')
+    scroll_away_and_back(widget)
     assert same_picture(widget.evaluate("Array.from(pixels('output'))"), before)
 
 
-DRAG = '''async (seconds) => {
-  // A pointer event before every frame: the keypoint goes round in circles.
-  const { store, stats } = pb(), { canvas } = panel('image');
-  const event = (type, [x, y]) => canvas.dispatchEvent(new PointerEvent(type,
-    { clientX: x, clientY: y, pointerId: 1, button: 0, buttons: 1, bubbles: true, cancelable: true }));
-  const home = onPage('image', store.state.keypoints[store.state.selected]);
-  event('pointerdown', home);
-  await frame();
-  for (const list of [stats.frames, stats.answers, stats.lags]) list.length = 0;
-  const ticks = [], start = performance.now();
-  for (let t = 0; t < seconds * 1000; t = performance.now() - start) {
-    event('pointermove', [home[0] + 40 * Math.sin(t / 300), home[1] + 40 * Math.cos(t / 300) - 40]);
-    ticks.push(await frame());
-  }
-  const took = (performance.now() - start) / 1000, frames = stats.frames.length;
-  event('pointerup', home);
-  await settled();
-  const quantile = (list, q) => [...list].sort((a, b) => a - b)[Math.floor(q * (list.length - 1))];
-  return { fps: frames / took, frames, answers: stats.answers.length,
-    p50: quantile(stats.answers, 0.5), p95: quantile(stats.answers, 0.95),
-    lag95: quantile(stats.lags, 0.95), agreement: stats.agreement };
-}'''
-
-
-def measure(page, tries=3):
-    """The best of some drags of 3 s: another program on the machine may disturb one of them."""
-    best = None
-    for _ in range(tries):
-        now = page.evaluate(DRAG, 3)
-        print({k: round(v, 3) for k, v in now.items()})
-        if best is None or now['fps'] - now['p95'] > best['fps'] - best['p95']:
-            best = now
-        if best['fps'] >= LEAST_FPS and best['p95'] <= SLOWEST_MS:
-            break
-    return best
-
-
 def test_a_drag_is_smooth_and_the_kernel_keeps_up(widget):
-    found = measure(widget)
+    home = widget.evaluate("onPage('image', pb().store.state.keypoints[9])")
+    found = measure_drag(widget, 'image', home)
     assert found['fps'] >= LEAST_FPS, found
     assert found['p95'] <= SLOWEST_MS, found
     assert found['answers'] > 40, found  # the heatmap really followed
-    assert found['agreement'] < 1e-3, found
+    assert widget.evaluate('pb().stats.agreement') < 1e-3

@@ -1,5 +1,4 @@
 """SpacesExplorer without a browser: its traits, its checks, its stand-in picture, its static files."""
-import importlib.resources
 import io
 import subprocess
 import sys
@@ -168,11 +167,11 @@ def test_settings_survive_the_way_to_the_browser_and_back(keypoints):
 
 
 def test_static_files_are_small_and_plain():
-    static = importlib.resources.files('posebook') / 'widgets/static'
-    script = (static / 'spaces_explorer.js').read_bytes()
-    assert len(script) < 30_000
-    text = script.decode() + (static / 'spaces_explorer.css').read_text()
-    assert 'http' not in text and 'import ' not in script.decode()
+    """The script travels with every instance: what a browser gets is one self-contained text below 30 kB."""
+    script = SpacesExplorer._esm
+    assert len(script.encode()) < 30_000
+    assert 'http' not in script + SpacesExplorer._css and 'import ' not in script
+    assert script.count('export ') == script.count('export default ') == 1
 
 
 def test_importing_the_widgets_leaves_matplotlib_and_torch_alone():

@@ -9,6 +9,7 @@ __all__ = ['RegressionLabel']
 import numpy as np
 
 from .base import BaseKeypointCodec, check_keypoints, check_size
+from .utils import drop_infinite
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #c6d944fd
@@ -30,20 +31,31 @@ class RegressionLabel(BaseKeypointCodec):
 
         The weight is 1 where a point is visible (above 0.5) and inside the input, else 0.
         """
-        visible = check_keypoints('RegressionLabel', keypoints, keypoints_visible)
-        inside = ((keypoints >= 0) & (keypoints <= np.subtract(self.input_size, 1))).all(-1)
-        return dict(keypoint_labels=(keypoints / np.array(self.input_size)).astype(np.float32),
+        points, visible = check_keypoints('RegressionLabel', keypoints, keypoints_visible)
+        inside = ((points >= 0) & (points <= np.subtract(self.input_size, 1))).all(-1)
+        return dict(keypoint_labels=(points / np.array(self.input_size)).astype(np.float32),
                     keypoint_weights=(inside & (visible > 0.5)).astype(np.float32))
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fractions `(N, K, 2)`, or with standard deviations `(N, K, 4)` -> keypoints `(N, K, 2)`
         in input space, scores `(N, K)`.
 
-        The score is 1 minus the mean standard deviation, and 1 where none is given.
+        The score is 1 minus the mean standard deviation, and 1 where none is given. A keypoint that
+        is NaN or inf comes back at -1 with score 0, and a `RuntimeWarning`.
         """
+        return self._decode('decode', encoded, '(N, K, {})')
+
+    def batch_decode(self, batch_encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`decode` for `(B, N, K, 2)` or `(B, N, K, 4)` at once."""
+        return self._decode('batch_decode', batch_encoded, '(B, N, K, {})')
+
+    def _decode(self, method: str, encoded: np.ndarray, axes: str) -> tuple[np.ndarray, np.ndarray]:
         shape = np.shape(encoded)
-        if len(shape) != 3 or shape[-1] not in (2, 4):
-            raise ValueError('RegressionLabel: decode takes (N, K, 2), x and y, or (N, K, 4), x, y and '
-                             f'their standard deviations; got {shape}')
-        scores = 1 - encoded[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:2], np.float32)
-        return encoded[..., :2] * np.array(self.input_size, np.float32), scores
+        if len(shape) != axes.count(',') + 1 or shape[-1] not in (2, 4):
+            raise ValueError(f'RegressionLabel: {method} takes {axes.format(2)}, x and y, or '
+                             f'{axes.format(4)}, x, y and their standard deviations; got {shape}')
+        numbers = np.asarray(encoded)
+        keypoints = numbers[..., :2] * np.array(self.input_size, np.float32)
+        scores = 1 - numbers[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:-1], np.float32)
+        drop_infinite(np.where(np.isfinite(numbers).all(-1), 0, np.nan), keypoints, scores)
+        return keypoints, scores

@@ -17,6 +17,7 @@ from typing import Any, Callable, Sequence
 import cv2
 import numpy as np
 
+from ...codecs.base import check_crop
 from ...registry import KEYPOINT_CODECS, TRANSFORMS
 from ...structures.bbox import (bbox_xyxy2cs, fit_aspect_ratio, flip_bbox,
                                       get_udp_warp_matrix, get_warp_matrix)
@@ -328,7 +329,7 @@ class TopdownAffine(BaseTransform):
     Needs `img`, `bbox_center` and `bbox_scale` (1, 2), takes `bbox_rotation` (1,) and `keypoints`
     (1, K, D). The box's shorter side grows to the aspect ratio of the input, then one affine map
     moves `img` and gives `transformed_keypoints`; `keypoints` stay in image space. Adds
-    `input_size`, `input_center` and `input_scale` (2,), which lead back. With `use_udp` sizes are
+    `input_size`, `input_center`, `input_scale` (2,) and `use_udp`, which lead back. With `use_udp` sizes are
     counted between pixel centres (Huang et al., CVPR 2020); the codec must be a UDP one then.
     """
 
@@ -355,7 +356,7 @@ class TopdownAffine(BaseTransform):
         results['img'] = [warp(i) for i in img] if isinstance(img, list) else warp(img)
         results.update(self._move(results, matrix))
         results.update(bbox_scale=scale, input_size=(w, h), input_center=center[0],
-                       input_scale=scale[0])
+                       input_scale=scale[0], use_udp=self.use_udp)
         return results
 
     @staticmethod
@@ -469,16 +470,7 @@ def _check_alignment(transforms: Sequence[Callable]) -> None:
     """The crop and the codec must agree on the input size and on UDP or not."""
     for crop in (t for t in transforms if isinstance(t, TopdownAffine)):
         for codec in (c for t in transforms if isinstance(t, GenerateTarget) for c in t.encoders):
-            name, udp = type(codec).__name__, getattr(codec, 'use_udp', None)
-            if udp is not None and bool(udp) != bool(crop.use_udp):
-                raise ValueError(f'TopdownAffine(use_udp={crop.use_udp}) does not fit {name}, '
-                                 f'which expects use_udp={bool(udp)}: decoded keypoints would be '
-                                 f'off. Set TopdownAffine(use_udp={bool(udp)}).')
-            size = getattr(codec, 'input_size', None)
-            if size is not None and tuple(size) != crop.input_size:
-                swap = ' Did you swap w and h?' if tuple(size)[::-1] == crop.input_size else ''
-                raise ValueError(f'TopdownAffine(input_size={crop.input_size}) does not fit {name}'
-                                 f'(input_size={tuple(map(int, size))}); both are (w, h).{swap}')
+            check_crop(codec, crop.input_size, crop.use_udp)
 
 # %% ../../../nbs/2_data/204_transforms.ipynb #bd4b55f9
 @TRANSFORMS.register_module()

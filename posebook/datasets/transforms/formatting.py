@@ -61,7 +61,7 @@ class PackPoseInputs(BaseTransform):
     def __init__(self, meta_keys: Sequence[str] = (
             'id', 'img_id', 'img_path', 'category_id', 'crowd_index', 'ori_shape', 'img_shape',
             'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction', 'flip_indices',
-            'raw_ann_info', 'dataset_name'), pack_transformed: bool = False):
+            'raw_ann_info', 'dataset_name', 'use_udp'), pack_transformed: bool = False):
         self.meta_keys, self.pack_transformed = tuple(meta_keys), pack_transformed
 
     def transform(self, results: dict) -> dict:

@@ -8,7 +8,7 @@ __all__ = ['keypoint_pck_accuracy', 'pose_pck_accuracy', 'keypoint_auc', 'keypoi
 # %% ../../../nbs/6_evaluation/601_keypoint_eval.ipynb #a657232e
 import numpy as np
 
-from ...codecs.msra_heatmap import get_heatmap_maximum
+from ...codecs.utils import get_heatmap_maximum
 
 # %% ../../../nbs/6_evaluation/601_keypoint_eval.ipynb #56a03e88
 def _normalised_distances(pred: np.ndarray, gt: np.ndarray, mask: np.ndarray,

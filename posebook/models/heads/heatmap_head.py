@@ -91,14 +91,11 @@ def decode_heatmaps(decoder, heatmaps: Tensor) -> list[InstanceData]:
     Each holds `keypoints` (1, K, 2), `keypoint_scores` (1, K) and, if the codec tells,
     `keypoints_visible` (1, K), in numpy.
     """
-    maps = heatmaps.detach().cpu().numpy()
-    if decoder.support_batch_decoding:
-        keypoints, scores = decoder.batch_decode(maps)
-        pairs = zip(keypoints, zip(*scores) if isinstance(scores, tuple) else scores)
-    else:
-        pairs = (decoder.decode(m) for m in maps)
+    batch_keypoints, batch_scores = decoder.batch_decode(heatmaps.detach().cpu().numpy())
+    if isinstance(batch_scores, tuple):  # scores and visibility
+        batch_scores = zip(*batch_scores)
     instances = []
-    for keypoints, scores in pairs:
+    for keypoints, scores in zip(batch_keypoints, batch_scores):
         fields = dict(keypoints=keypoints)
         if isinstance(scores, tuple):
             scores, fields['keypoints_visible'] = scores

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...codecs.base import check_crop
 from ..data_preprocessors import PoseDataPreprocessor
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData, PoseDataSample
@@ -130,7 +131,11 @@ class TopdownPoseEstimator(nn.Module):
         return self.head.loss(self.extract_feat(inputs), data_samples, train_cfg=self.train_cfg)
 
     def predict(self, inputs: Tensor, data_samples: list) -> list[PoseDataSample]:
-        """Keypoints of every crop in image space, with `flip_test` from two passes."""
+        """Keypoints of every crop in image space, with `flip_test` from two passes.
+
+        The crops must be aligned as the head's codec needs them; `ValueError` if they are not.
+        """
+        self._check_crops(data_samples)
         feats = self.extract_feat(inputs)
         if self.test_cfg.get('flip_test', False):
             feats = [feats, self.extract_feat(inputs.flip(-1))]
@@ -139,6 +144,12 @@ class TopdownPoseEstimator(nn.Module):
         indices = self.test_cfg.get('output_keypoint_indices')
         return [add_pred_to_datasample(i, s, f, indices)
                 for i, s, f in zip(instances, data_samples, fields)]
+
+    def _check_crops(self, data_samples: list) -> None:
+        """Compare what `TopdownAffine` wrote into the samples with what the codec needs."""
+        for meta in (s.metainfo for s in data_samples):
+            if getattr(self.head, 'decoder', None) is not None and 'use_udp' in meta:
+                check_crop(self.head.decoder, meta['input_size'], meta['use_udp'])
 
     @torch.no_grad()
     def test_step(self, data: dict) -> list[PoseDataSample]:

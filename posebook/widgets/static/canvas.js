@@ -1,0 +1,466 @@
+// What posebook's widgets share in the browser. A widget's own script begins with
+// `import { ... } from './canvas.js'`; `join_script` in posebook/widgets/base.py joins the two for Jupyter.
+//
+// The browser draws what follows the pointer; the kernel answers what the library's own code must. The
+// browser writes `request`, Python writes `state` and `result`. One request is in flight; then the newest
+// state goes out.
+//
+// A 2x3 matrix is flat, [a, b, c, d, e, f]: x' = a x + b y + c, y' = d x + e y + f. The centre of pixel 0
+// is at 0, so a picture of width w covers -0.5 .. w - 0.5.
+
+export const COLOR = { image: '#4477AA', input: '#EE6677', output: '#228833' };
+export const SIDE = { middle: '#FFFFFF', left: '#66CCEE', right: '#EECC44' };
+export const DECODED = '#FF4FD8';
+export const NEAR = 12; // how far from a handle a press still takes it, in CSS pixels
+const PACE = 40; // ms between requests
+const LATE = 2000; // ms without an answer: say so
+
+// ---- geometry
+
+/** First q, then p. */
+export const mul = (p, q) => [0, 3].flatMap((r) => [0, 1, 2].map((c) =>
+  p[r] * q[c] + p[r + 1] * q[c + 3] + (c === 2 ? p[r + 2] : 0)));
+
+export const apply = (m, [x, y]) => [m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5]];
+
+export const invert = (m) => {
+  const det = m[0] * m[4] - m[1] * m[3];
+  const [a, b, d, e] = [m[4] / det, -m[1] / det, -m[3] / det, m[0] / det];
+  return [a, b, -a * m[2] - b * m[5], d, e, -d * m[2] - e * m[5]];
+};
+
+export const rectangle = (x1, y1, x2, y2) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
+export const fixed = (p, n = 2) => `${p[0].toFixed(n)}, ${p[1].toFixed(n)}`;
+
+// ---- one store for all views of a widget
+
+/** State, answers and timing. `derive(store, fresh)` follows every change of `store.state`, with `fresh`
+ *  if all of it came anew; `received(store, result, sent)` gets each answer and the state it answers. */
+function createStore(model, { derive = () => {}, received = () => {} }) {
+  const stats = { frames: [], answers: [], lags: [], answered: 0 };
+  const store = { scene: model.get('scene'), stats, views: new Set(), error: '' };
+  let inFlight = null, waitingSince = null, clock = 0, pace = 0, id = 0, frame = 0;
+
+  const adopt = (state) => {
+    store.state = { ...state };
+    derive(store, true);
+  };
+
+  store.redraw = () => {
+    frame ||= requestAnimationFrame((now) => {
+      frame = 0;
+      stats.frames.push(now);
+      for (const list of Object.values(stats)) if (list.length > 5000) list.shift();
+      for (const view of store.views) view.draw();
+    });
+  };
+
+  const send = () => {
+    const at = performance.now();
+    inFlight = { id: ++id, at, since: waitingSince, state: { ...store.state } };
+    waitingSince = null;
+    clearTimeout(clock);
+    clock = setTimeout(onLate, LATE);
+    model.set('request', { ...store.state, id });
+    model.save_changes();
+  };
+  const sendWaiting = () => {
+    clearTimeout(pace);
+    if (waitingSince === null) return;
+    const rest = inFlight ? inFlight.at + PACE - performance.now() : 0;
+    if (rest > 0) pace = setTimeout(send, rest);
+    else send();
+  };
+  const ask = () => {
+    waitingSince ??= performance.now();
+    if (!inFlight || inFlight.done || store.late) sendWaiting();
+  };
+  const onLate = () => { store.late = true; sendWaiting(); store.redraw(); };
+  const onResult = () => {
+    const result = model.get('result');
+    if (!inFlight || result.id !== inFlight.id || result.version !== store.state.version) return;
+    clearTimeout(clock);
+    const now = performance.now();
+    stats.answers.push(now - inFlight.at);
+    stats.lags.push(now - inFlight.since);
+    stats.answered += 1;
+    inFlight.done = true;
+    store.late = false;
+    store.error = result.error || '';
+    if (!store.error) {
+      store.answer = result;
+      received(store, result, inFlight.state);
+    }
+    sendWaiting();
+    store.redraw();
+  };
+
+  /** Every change of the state goes through here. */
+  store.change = (part) => {
+    Object.assign(store.state, part);
+    derive(store, false);
+    ask();
+    store.redraw();
+  };
+  store.reset = () => { adopt(model.get('state')); store.change({}); };
+  model.on('change:result', onResult);
+  model.on('change:state', store.reset);
+  createImageBitmap(new Blob([model.get('picture')], { type: store.scene.picture_type })).then((bitmap) => {
+    store.picture = bitmap;
+    store.redraw();
+  });
+  store.close = () => {
+    clearTimeout(clock);
+    clearTimeout(pace);
+    cancelAnimationFrame(frame);
+  };
+  const sent = model.get('request'), first = model.get('state');
+  adopt(sent.version === first.version ? sent : first); // a reloaded page finds what it last asked for
+  ask();
+  return store;
+}
+
+// ---- heatmaps
+
+// Each has six colours at equal steps. The picture below shines through where a heatmap is low.
+const RAMPS = {
+  inferno: '000004420a68932667dd513afca50afcffa4',
+  viridis: '4401544144872a788e22a8847ad151fde725',
+  magma: '0000043b0f708c2981de4968fe9f6dfcfdbf',
+  greys: '000000333333666666999999ccccccffffff',
+};
+export const COLORMAPS = Object.keys(RAMPS);
+const tables = {};
+
+/** 256 colours as the words of an ImageData. */
+function tableOf(name) {
+  const part = (i, c) => parseInt(RAMPS[name].substr(6 * i + 2 * c, 2), 16);
+  return tables[name] ??= new Uint32Array(Uint8ClampedArray.from({ length: 1024 }, (_, n) => {
+    const at = Math.min((n >> 2) / 51, 4.999), i = Math.floor(at), c = n % 4;
+    return c === 3 ? 2.5 * (n >> 2) : part(i, c) + (at - i) * (part(i + 1, c) - part(i, c));
+  }).buffer);
+}
+
+/** Bytes that came from Python (a DataView) as a Uint8Array; no copy. */
+export const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
+
+/** uint8 `values` of `shape` [h, w] as a small canvas, one pixel a cell; reuses `canvas`. */
+export function paintHeatmap(values, [h, w], canvas, name = 'inferno') {
+  canvas ??= document.createElement('canvas');
+  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+  const pixels = new ImageData(w, h), words = new Uint32Array(pixels.data.buffer), table = tableOf(name);
+  values.forEach((v, i) => { words[i] = table[v]; });
+  canvas.getContext('2d').putImageData(pixels, 0, 0);
+  canvas.values = values;
+  return canvas;
+}
+
+/** The heatmap's cells over the whole panel, over a dimmed picture. */
+export function drawHeatmap(on, { width, height, view, size: [w, h] }, heatmap, opacity = 1) {
+  on.fillStyle = 'rgba(8,8,24,.6)';
+  on.fillRect(0, 0, width + 1, height + 1);
+  on.imageSmoothingEnabled = false;
+  on.globalAlpha = opacity;
+  if (heatmap) on.drawImage(heatmap, 0, 0, width, height);
+  on.globalAlpha = 1;
+  if (view[0] < 3.5) return;
+  on.fillStyle = 'rgba(255,255,255,.12)';
+  for (let i = 1; i < w; i++) on.fillRect(Math.round(i * view[0]), 0, 1, height);
+  for (let i = 1; i < h; i++) on.fillRect(0, Math.round(i * view[0]), width, 1);
+}
+
+// ---- drawing
+
+/** Stroke the path in `color` over a dark rim, to be seen on any picture. */
+export function rimmed(ctx, color, width, dash = []) {
+  ctx.setLineDash([]);
+  ctx.strokeStyle = 'rgba(0,0,0,.5)';
+  ctx.lineWidth = width + 2;
+  ctx.stroke();
+  ctx.setLineDash(dash);
+  ctx.strokeStyle = color;
+  ctx.lineWidth = width;
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+export function polygon(ctx, points) {
+  ctx.beginPath();
+  points.forEach(([x, y]) => ctx.lineTo(x, y));
+  ctx.closePath();
+}
+
+/** Left and middle are round, right is square: colour is not the only sign. */
+export function mark(ctx, [x, y], r, side, fill) {
+  ctx.fillStyle = fill;
+  if (side === 'right') return ctx.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
+  ctx.beginPath();
+  ctx.arc(x, y, r, 0, 7);
+  ctx.fill();
+}
+
+/** The selected point; wider while the keyboard holds it. */
+export function ring(ctx, [x, y], held = false) {
+  ctx.beginPath();
+  ctx.arc(x, y, held ? 11 : 9, 0, 7);
+  rimmed(ctx, '#fff', held ? 3.5 : 2);
+}
+
+/** A decoded point. */
+export function diamond(ctx, [x, y], color = DECODED, r = 6) {
+  polygon(ctx, [[x, y - r], [x + r, y], [x, y + r], [x - r, y]]);
+  rimmed(ctx, color, 2);
+}
+
+/** The probe: open in the middle, where the pixel is. */
+export function cross(ctx, [x, y]) {
+  ctx.beginPath();
+  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+    ctx.moveTo(x + 4 * dx, y + 4 * dy);
+    ctx.lineTo(x + 14 * dx, y + 14 * dy);
+  }
+  rimmed(ctx, '#fff', 2);
+}
+
+export function write(ctx, text, x, y, size) {
+  ctx.font = `600 ${size}px system-ui, sans-serif`;
+  ctx.textBaseline = 'middle';
+  ctx.fillStyle = '#fff';
+  ctx.fillText(text, x, y);
+}
+
+/** Text on a dark plate to the upper right of (x, y), inside a panel of this width. */
+export function label(ctx, text, [x, y], width) {
+  ctx.font = '600 12px system-ui, sans-serif';
+  const w = ctx.measureText(text).width + 12;
+  const left = Math.max(2, Math.min(x + 10, width - w - 2)), top = Math.max(2, y - 26);
+  ctx.fillStyle = 'rgba(15,18,28,.85)';
+  ctx.fillRect(left, top, w, 19);
+  write(ctx, text, left + 6, top + 10, 12);
+}
+
+/** Limbs and keypoints; `points` in CSS pixels, the rest from `scene`. */
+export function drawPose(ctx, points, { links, sides, visible }, alpha = 1) {
+  ctx.lineCap = 'round';
+  ctx.globalAlpha = alpha;
+  for (const side of Object.keys(SIDE)) {
+    ctx.beginPath();
+    for (const [i, j] of links) {
+      if (!visible[i] || !visible[j] || side !== (sides[i] === sides[j] ? sides[i] : 'middle')) continue;
+      ctx.moveTo(...points[i]);
+      ctx.lineTo(...points[j]);
+    }
+    rimmed(ctx, SIDE[side], 2);
+  }
+  points.forEach((p, i) => {
+    if (!visible[i]) return;
+    mark(ctx, p, 5, sides[i], 'rgba(0,0,0,.6)');
+    mark(ctx, p, 3.7, sides[i], SIDE[sides[i]]);
+    if (visible[i] === 1) mark(ctx, p, 2.2, sides[i], '#222');
+  });
+  ctx.globalAlpha = 1;
+}
+
+/** The picture; `m` maps image pixels to CSS pixels. A crop is nothing but such a matrix. */
+export function drawPicture(on, { picture, scene }, m) {
+  on.save();
+  on.transform(m[0], m[3], m[1], m[4], m[2], m[5]);
+  if (picture) on.drawImage(picture, -0.5, -0.5, ...scene.image_size);
+  on.restore();
+}
+
+// ---- panels
+
+/** A canvas that shows one space; `panel.view` maps the space to CSS pixels.
+ *
+ *  `size()` is [w, h] in the space's pixels, `margin()` what is shown around. `paint(on, panel)` draws the
+ *  slow layer, again only when `key()` changes; `draw(ctx, panel)` draws on top, in every frame. */
+export function createPanel(store, root, name, { size, margin = () => 0, key = () => '', paint, draw,
+  title = () => size().join(' × ') }) {
+  const canvas = root.querySelector(`[data-panel="${name}"]`), ctx = canvas.getContext('2d');
+  const [shape, caption] = canvas.parentElement.querySelectorAll('span, output');
+  const panel = { name, canvas, caption, width: 0, size: [] };
+  const layer = document.createElement('canvas');
+  let drawnAs = null;
+
+  panel.resize = () => {
+    const [w, h] = panel.size = size(), m = margin();
+    canvas.parentElement.style.setProperty('--aspect', (w + 2 * m) / (h + 2 * m));
+    panel.width = canvas.clientWidth;
+    if (!panel.width) return;
+    const scale = panel.width / (w + 2 * m);
+    panel.height = (h + 2 * m) * scale;
+    panel.view = [scale, 0, (m + 0.5) * scale, 0, scale, (m + 0.5) * scale];
+    panel.dpr = Math.min(2, window.devicePixelRatio || 1);
+    canvas.width = layer.width = Math.round(panel.width * panel.dpr);
+    canvas.height = layer.height = Math.round(panel.height * panel.dpr);
+    drawnAs = null;
+  };
+
+  panel.draw = () => {
+    put(shape, title());
+    if (`${panel.size}` !== `${size()}` || canvas.clientWidth !== panel.width) panel.resize();
+    if (!panel.width) return;
+    const now = `${key()} ${!!store.picture}`, { dpr } = panel;
+    if (now !== drawnAs) {
+      const on = layer.getContext('2d');
+      on.reset();
+      on.scale(dpr, dpr);
+      paint?.(on, panel);
+      drawnAs = now;
+    }
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
+    ctx.globalCompositeOperation = 'copy';
+    ctx.drawImage(layer, 0, 0);
+    ctx.globalCompositeOperation = 'source-over';
+    ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
+    draw(ctx, panel);
+  };
+
+  /** The keyboard is here: what it holds is drawn larger. */
+  panel.focused = () => document.activeElement === canvas;
+  return panel;
+}
+
+/** Gestures on a panel; every point `p` is in its CSS pixels. `press(p, event)` returns what is taken, or
+ *  nothing; `drag(taken, p, event)` moves it, `drop()` ends. `hover(p)` returns the cursor. */
+export function listenToPointer({ canvas }, { press, drag, drop, hover, leave }, signal) {
+  const on = (type, f) => canvas.addEventListener(type, f, { signal });
+  const at = (event) => {
+    const { left, top } = canvas.getBoundingClientRect();
+    return [event.clientX - left, event.clientY - top];
+  };
+  let taken = null;
+  on('pointerdown', (event) => {
+    if (event.button || !canvas.clientWidth) return;
+    canvas.focus({ preventScroll: true });
+    taken = press(at(event), event) ?? null;
+    if (!taken) return;
+    event.preventDefault();
+    if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
+  });
+  on('pointermove', (event) => {
+    if (!canvas.clientWidth) return;
+    if (taken) drag(taken, at(event), event);
+    else canvas.style.cursor = hover?.(at(event)) ?? 'crosshair';
+  });
+  for (const end of ['pointerup', 'pointercancel']) on(end, () => { if (taken) drop?.(); taken = null; });
+  on('pointerleave', () => { if (!taken) leave?.(); });
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Keys on a panel: `arrow(dx, dy)` by a pixel, with Shift by ten; `press(key, n, event)` gets the others
+ *  and returns whether it took them; Escape leaves to the first control. JupyterLab sees none of them. */
+export function listenToKeys(store, { canvas }, root, { arrow, press, blur }, say, signal) {
+  const on = (type, f) => canvas.addEventListener(type, f, { signal });
+  on('keydown', (event) => {
+    const { key } = event, n = event.shiftKey ? 10 : 1;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (ARROWS[key]) arrow(...ARROWS[key].map((d) => d * n));
+    else if (key === 'Escape') root.querySelector('[data-key]')?.focus();
+    else if (!press?.(key, n, event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    say();
+  });
+  on('focus', store.redraw);
+  on('blur', () => { blur?.(); store.redraw(); });
+}
+
+// ---- controls and numbers
+
+export const panelHtml = (name, title, keys, space = name) => `<figure class="pb-panel pb-${space}">
+  <figcaption><b>${title}</b> <span></span><output></output></figcaption>
+  <canvas data-panel="${name}" tabindex="0" role="application" aria-label="${title}. ${keys}">
+  </canvas></figure>`;
+export const range = (key, min, max, step, text = key) => `<label><span>${text} <output></output></span>
+  <input type="range" data-key="${key}" min="${min}" max="${max}" step="${step}"></label>`;
+export const select = (key, text = key) =>
+  `<label><span>${text}</span><select data-key="${key}"></select></label>`;
+export const check = (key, text, title) =>
+  `<label class="pb-check" title="${title}"><input type="checkbox" data-key="${key}">${text}</label>`;
+export const RESET = '<button type="button" class="pb-reset">reset</button>';
+export const facts = (title, ...list) => `<section><h4>${title}</h4><dl>
+  ${list.map(([key, text]) => `<dt>${text}</dt><dd data-fact="${key}"></dd>`).join('')}</dl></section>`;
+
+/** Text is only written where it changed. */
+export const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+/** The elements of `facts`, by key. */
+export const factsOf = (root) =>
+  Object.fromEntries([...root.querySelectorAll('[data-fact]')].map((e) => [e.dataset.fact, e]));
+
+/** Calls `change(key, value)` for the reader's input; returns `follow(lists)`, which shows the state.
+ *  `lists` has the [value, text] pairs of each select. */
+export function createControls(store, root, change, signal) {
+  const controls = [...root.querySelectorAll('[data-key]')], shown = {};
+  for (const c of controls) {
+    c.addEventListener('input', () =>
+      change(c.dataset.key, c.type === 'checkbox' ? c.checked : JSON.parse(c.value)), { signal });
+  }
+  return (lists = {}) => {
+    for (const c of controls) {
+      const { key } = c.dataset, value = store.state[key], text = JSON.stringify(value);
+      const html = lists[key]?.map(([v, t]) => `<option value='${JSON.stringify(v)}'>${t}</option>`).join('');
+      if (html && html !== shown[key]) shown[key] = c.innerHTML = html;
+      if (c.type === 'checkbox') c.checked = value;
+      else if (c.value !== text) c.value = text;
+      if (c.type === 'range') put(c.parentElement.querySelector('output'), `${+value.toFixed(2)}`);
+    }
+  };
+}
+
+// ---- the page
+
+function render(store, el, { name, title, page, build }) {
+  const root = Object.assign(document.createElement('div'), { className: `pb-widget ${name}`, innerHTML: `${page}
+    <p class="pb-status" role="status"></p><p class="pb-live" aria-live="polite"></p>` });
+  root.role = 'group';
+  root.ariaLabel = title;
+  // JupyterLab's shortcuts listen before we do; this keeps them out, element by element
+  for (const e of [root, ...root.querySelectorAll('canvas, select, input, button')]) {
+    e.setAttribute('data-lm-suppress-shortcuts', 'true');
+  }
+  el.append(root);
+  const stop = new AbortController(), { signal } = stop, [status, live] = root.querySelectorAll('p');
+  let voice = 0;
+  const say = () => {
+    clearTimeout(voice);
+    voice = setTimeout(() => { live.textContent = spoken(); }, 300);
+  };
+  const { panels, follow, spoken } = build(store, root, { say, signal });
+  root.querySelector('.pb-reset')?.addEventListener('click', store.reset, { signal });
+  const view = {
+    draw() {
+      for (const p of panels) p.draw();
+      follow();
+      put(status, store.error || (store.late ? 'The kernel is busy or gone: its answer is awaited.' : ''));
+    },
+    resize() { for (const p of panels) p.resize(); view.draw(); },
+  };
+  store.views.add(view);
+  // Detached at first (width 0), resized later, scrolled out and back in a virtualised notebook.
+  const sizes = new ResizeObserver(view.resize);
+  for (const p of panels) sizes.observe(p.canvas);
+  el.__posebook = { store, panels, stats: store.stats, apply }; // for tests
+  view.resize();
+  return () => {
+    stop.abort();
+    sizes.disconnect();
+    clearTimeout(voice);
+    store.views.delete(view);
+    root.remove();
+  };
+}
+
+/** What a script exports as default. `name` is its class, `title` what a screen reader says, `page` its
+ *  HTML; `derive` and `received` see createStore. `build(store, root, { say, signal })` returns `panels`,
+ *  `follow()` (controls and numbers follow the state) and `spoken()` (where things are, in words). */
+export const createWidget = (options) => () => {
+  let store;
+  return {
+    initialize({ model }) { store = createStore(model, options); return () => store.close(); },
+    render({ el }) { return render(store, el, options); },
+  };
+};
