@@ -263,6 +263,46 @@ def test_dataset_weights_for_several_encoders_are_an_option():
     assert single['keypoint_weights'].max() == 2 and single['keypoint_weights'].dtype == np.float32
 
 
+SIZES = dict(input_size=(96, 128), heatmap_size=(24, 32))
+ENCODERS = {  # encoder, shapes of the packed fields, shapes of the packed labels besides the weights
+    'heatmap': (CODEC, dict(heatmaps=(17, 32, 24)), {}),
+    'udp heatmap': (dict(type='UDPHeatmap', **SIZES), dict(heatmaps=(17, 32, 24)), {}),
+    'combined heatmap': (dict(type='UDPHeatmap', heatmap_type='combined', **SIZES), dict(heatmaps=(51, 32, 24)), {}),
+    'keypoint_label': (dict(type='RegressionLabel', input_size=(96, 128)), {}, dict(keypoint_labels=(1, 17, 2))),
+    'keypoint_xy_label': (dict(type='SimCCLabel', input_size=(96, 128)), {},
+                          dict(keypoint_x_labels=(1, 17, 192), keypoint_y_labels=(1, 17, 256))),
+    'heatmap+keypoint_label': (dict(type='IntegralRegressionLabel', sigma=2., **SIZES),
+                               dict(heatmaps=(17, 32, 24)), dict(keypoint_labels=(1, 17, 2))),
+    'two encoders': ([dict(type='RegressionLabel', input_size=(96, 128)), CODEC],
+                     dict(heatmaps=(17, 32, 24)), dict(keypoint_labels=(1, 17, 2)))}
+
+
+@pytest.mark.parametrize('kind', ENCODERS)
+def test_every_kind_of_target_is_packed_and_can_be_looked_at(kind):
+    import matplotlib
+    matplotlib.use('agg')
+    encoder, fields, labels = ENCODERS[kind]
+    udp = 'udp' in kind or 'combined' in kind
+    sample = Compose([*TRAIN[:2], TopdownAffine((96, 128), use_udp=udp), GenerateTarget(encoder), PackPoseInputs()],
+                     seed=0)(results())['data_samples']
+    packed = sample.gt_instance_labels
+    assert {k: tuple(sample.gt_fields.get(k).shape) for k in sample.gt_fields.keys()} == fields
+    assert {k: tuple(packed.get(k).shape) for k in packed.keys() if k != 'keypoint_weights'} == labels
+    assert packed.keypoint_weights.shape == ((1, 2, 17) if kind == 'two encoders' else (1, 17))
+    assert sample.metainfo['use_udp'] is udp
+    image = dict(inputs=np.zeros((3, 128, 96), np.uint8), data_samples=sample)
+    assert show_target(image, metainfo=META).axes and show_batch(image, metainfo=META).axes
+
+
+def test_levels_of_several_sizes_are_packed_as_levels():
+    levels = [dict(type='MegviiHeatmap', input_size=(96, 128), heatmap_size=size, kernel_size=k)
+              for size, k in [((12, 16), 9), ((24, 32), 11)]]
+    sample = Compose([*TRAIN[:2], TRAIN[5], GenerateTarget(levels, multilevel=True), PackPoseInputs()],
+                     seed=0)(results())['data_samples']
+    assert [tuple(m.shape) for m in sample.gt_fields.heatmaps] == [(17, 16, 12), (17, 32, 24)]
+    assert sample.gt_instance_labels.keypoint_weights.shape == (2, 1, 17)
+
+
 def test_show_works_without_a_display_and_says_what_it_needs():
     import matplotlib
     matplotlib.use('agg')

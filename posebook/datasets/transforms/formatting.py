@@ -42,7 +42,8 @@ class PackPoseInputs(BaseTransform):
     `inputs` is `img` as (C, h, w), or for lifting the keypoints. Three tables `{key in results:
     name in the sample}` say what goes where: `gt_instances` (numpy, image space, for the metric),
     `gt_instance_labels` and `gt_fields` (tensors, for the loss). A table that GenerateTarget put
-    into the results replaces the one here. `meta_keys` that exist become the metainfo.
+    into the results replaces the one here. `meta_keys` that exist become the metainfo. Weights of E
+    encoders become one array (E, N, K), or (N, E, K) where other labels are packed beside them.
     `pack_transformed` adds `transformed_keypoints` (input space) to `gt_instances`, for looking.
     """
 
@@ -68,8 +69,10 @@ class PackPoseInputs(BaseTransform):
         instances = InstanceData(**self._pick(results, 'instance_mapping_table'))
         if self.pack_transformed and results.get('transformed_keypoints') is not None:
             instances.transformed_keypoints = results['transformed_keypoints']
-        labels = {k: np.stack(v) if isinstance(v, list) else v
-                  for k, v in self._pick(results, 'label_mapping_table').items()}
+        labels = self._pick(results, 'label_mapping_table')
+        # a list holds one array for each encoder; beside labels per person the person stays in front
+        axis = 1 if any(not isinstance(v, list) for v in labels.values()) else 0
+        labels = {k: np.stack(v, axis) if isinstance(v, list) else v for k, v in labels.items()}
         sample = PoseDataSample(metainfo={k: results[k] for k in self.meta_keys if k in results})
         sample.gt_instances = instances
         sample.gt_instance_labels = InstanceData(**labels).to_tensor()
@@ -124,28 +127,45 @@ def _to_rgb(crop: Any) -> np.ndarray:
     return np.broadcast_to(img, (*img.shape[:2], 3))
 
 
-def _level(heatmaps: Any) -> np.ndarray:
-    """Heatmaps (K, h, w); of several levels the finest."""
-    levels = heatmaps if isinstance(heatmaps, list) else [heatmaps]
-    return np.asarray(max(levels, key=lambda m: m.shape[-1]))
+def _target_maps(sample: PoseDataSample) -> np.ndarray | None:
+    """What the target looks like as maps (K, h, w) of 0 .. 1, or None where it is two numbers.
+
+    Of several levels the finest, of UDP's combined maps the discs, of SimCC's rows the product.
+    """
+    labels = sample.get('gt_instance_labels', InstanceData())
+    if 'heatmaps' in sample.gt_fields:
+        levels = sample.gt_fields.heatmaps
+        maps = np.asarray(max(levels if isinstance(levels, list) else [levels], key=lambda m: m.shape[-1]))
+        keypoints = labels.keypoint_weights.shape[-1] if 'keypoint_weights' in labels else len(maps)
+        maps = maps[::max(len(maps) // keypoints, 1)]
+    elif 'keypoint_x_labels' in labels:
+        maps = np.einsum('kh,kw->khw', *(np.asarray(labels.get(f'keypoint_{axis}_labels'))[0] for axis in 'yx'))
+    else:
+        return None
+    return np.abs(maps) / max(np.abs(maps).max(initial=0), 1e-12)
 
 # %% ../../../nbs/2_data/205_packing.ipynb #a5820c00
 def _target_points(crop: np.ndarray, sample: PoseDataSample) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (N, K, 2) in input space and whether to draw them (N, K)."""
     instances, size = sample.gt_instances, np.array(crop.shape[1::-1])
+    labels = sample.get('gt_instance_labels', InstanceData())
     if 'transformed_keypoints' in instances:
         points = instances.transformed_keypoints[..., :2]
         drawn = np.asarray(instances.keypoints_visible).reshape(*points.shape[:2], -1)[..., 0] > 0
-    elif 'heatmaps' in sample.gt_fields:  # the peaks: exact to half a heatmap pixel
-        maps = _level(sample.gt_fields.heatmaps)
-        k, h, w = maps.shape
-        peak = maps.reshape(k, -1).argmax(1)
-        points = (np.stack([peak % w, peak // w], -1) * size / (w, h))[None]
-        drawn = (maps.reshape(k, -1).max(1) > 0)[None]
+    elif (maps := _target_maps(sample)) is not None:  # the middle of what is higher than half the top
+        high = maps > maps.max((1, 2), keepdims=True) / 2
+        count = np.maximum(high.sum((1, 2)), 1)
+        middle = [high.sum(1) @ np.arange(maps.shape[2]) / count, high.sum(2) @ np.arange(maps.shape[1]) / count]
+        points = (np.stack(middle, -1) * size / maps.shape[:0:-1])[None]
+        drawn = high.any((1, 2))[None]
+    elif 'keypoint_labels' in labels:  # fractions
+        points = np.asarray(labels.keypoint_labels) * size
+        drawn = np.asarray(labels.keypoint_weights) > 0
     else:
-        raise ValueError('show_batch needs keypoints in input space and found neither '
-                         'transformed_keypoints nor heatmaps. '
-                         'Use PackPoseInputs(pack_transformed=True).')
+        raise ValueError('show_batch and show_target need keypoints in input space and found neither '
+                         'transformed_keypoints nor a target: the sample has the fields '
+                         f'{sample.gt_fields.keys()} and the labels {labels.keys()}. '
+                         'Use GenerateTarget, or PackPoseInputs(pack_transformed=True).')
     return points, drawn & ((points >= -.5) & (points < size - .5)).all(-1)
 
 # %% ../../../nbs/2_data/205_packing.ipynb #1e867fa2
@@ -199,31 +219,37 @@ def show_batch(samples: Any, n: int = 8, cols: int = 4, metainfo: dict | None = 
     return fig
 
 # %% ../../../nbs/2_data/205_packing.ipynb #56eda001
+def _draw_maps(ax: Any, maps: np.ndarray, colours: np.ndarray, crop_hw: tuple[int, int]) -> None:
+    """Maps (K, h, w) of 0 .. 1 over a crop, each in its colour."""
+    (h, w), (stride_y, stride_x) = maps.shape[1:], np.divide(crop_hw, maps.shape[1:])
+    total = np.maximum(maps.sum(0), 1e-6)[..., None]
+    colour = np.einsum('khw,kc->hwc', maps, colours) / total
+    ax.imshow(np.concatenate([np.clip(colour, 0, 1), maps.max(0)[..., None]], -1), interpolation='nearest',
+              extent=(-stride_x / 2, (w - .5) * stride_x, (h - .5) * stride_y, -stride_y / 2))
+    ax.set(xlim=(-.5, crop_hw[1] - .5), ylim=(crop_hw[0] - .5, -.5))
+
+# %% ../../../nbs/2_data/205_packing.ipynb #b848b7ca
 def show_target(samples: Any, n: int = 4, cols: int = 4, keypoint: int | None = None,
                 metainfo: dict | None = None):
-    """Draw the target heatmaps over the crop, all or that of one `keypoint`; returns the figure.
+    """Draw the target over the crop, of all keypoints or of one; returns the figure.
 
-    `samples` and `metainfo` as in `show_batch`; of several levels the finest is shown. Heatmap
-    pixel i is drawn around input pixel i * stride, which is exact for codecs without UDP.
+    Heatmaps are drawn as they are (of several levels the finest, of combined maps the discs), SimCC's
+    rows as their product, regression as lines to the two axes. `samples` and `metainfo` as in
+    `show_batch`. Pixel i of a map is drawn around input pixel i * stride, exact for codecs without UDP.
     """
     pairs = _unpack(samples, n)
-    for _, sample in pairs:
-        if 'heatmaps' not in sample.gt_fields:
-            raise ValueError('show_target draws heatmaps; this sample has the fields '
-                             f'{sample.gt_fields.keys()} and the labels '
-                             f'{sample.gt_instance_labels.keys()}')
+    targets = [_target_points(*pair) for pair in pairs]
     fig, axes = _panels(pairs, cols)
-    for ax, (crop, sample) in zip(axes, pairs):
-        maps = _level(sample.gt_fields.heatmaps)
-        colours, _, _ = _colours(samples, metainfo, len(maps))
-        if keypoint is not None:
-            maps, colours = maps[[keypoint]], colours[[keypoint]]
-        (h, w), (stride_y, stride_x) = maps.shape[1:], np.divide(crop.shape[:2], maps.shape[1:])
-        total = np.maximum(np.abs(maps).sum(0), 1e-6)[..., None]
-        colour = np.einsum('khw,kc->hwc', np.abs(maps), colours) / total
-        cover = np.clip(np.abs(maps).max(0), 0, 1)[..., None]
-        ax.images[0].set_data(crop // 2)  # darker, so that the maps shine
-        ax.imshow(np.concatenate([np.clip(colour, 0, 1), cover], -1), interpolation='nearest',
-                  extent=(-stride_x / 2, (w - .5) * stride_x, (h - .5) * stride_y, -stride_y / 2))
-        ax.set(xlim=(-.5, crop.shape[1] - .5), ylim=(crop.shape[0] - .5, -.5))
+    for ax, (crop, sample), (points, drawn) in zip(axes, pairs, targets):
+        chosen = range(points.shape[1]) if keypoint is None else [keypoint]
+        colours = _colours(samples, metainfo, points.shape[1])[0][chosen]
+        ax.images[0].set_data(crop // 2)  # darker, so that the target shines
+        maps = _target_maps(sample)
+        if maps is not None:
+            _draw_maps(ax, maps[chosen], colours, crop.shape[:2])
+            continue
+        for (x, y), on, colour in zip(points[0, chosen], drawn[0, chosen], colours):
+            if on:
+                ax.plot([x, x, 0], [0, y, y], color=colour, lw=1.2)
+                ax.plot(x, y, 'o', color=colour, ms=5)
     return fig
