@@ -140,11 +140,11 @@ class BaseHeatmapCodec(BaseKeypointCodec):
         less = 1 if self.use_udp else 0  # UDP counts the steps between pixels, of which there is one less
         if less and 1 in self.heatmap_size:
             raise ValueError(f'{owner}: heatmap_size must be at least (2, 2); got {self.heatmap_size}')
-        swapped = (iw > ih) != (hw > hh) and iw * hh != ih * hw and iw * hw == ih * hh
+        swapped = iw != ih and iw * hw == ih * hh  # the proportions of one are those of the other, turned
         if swapped or not less and (iw % hw or ih % hh):
-            hint = ' Did you swap w and h?' if swapped or iw % hh == ih % hw == 0 else ''
             raise ValueError(f'{owner}: heatmap_size must be (w, h) with input_size divisible by it; '
-                             f'got input_size={self.input_size}, heatmap_size={self.heatmap_size}.{hint}')
+                             f'got input_size={self.input_size}, heatmap_size={self.heatmap_size}.'
+                             + ' Did you swap w and h?' * swapped)
         # (x, y) input pixels per heatmap pixel
         self.scale_factor = np.divide(np.subtract(self.input_size, less),
                                       np.subtract(self.heatmap_size, less)).astype(np.float32)
