@@ -94,6 +94,18 @@ def test_exported_code_is_readable(path):
             assert ast.get_docstring(node), f'{module.name}: {node.name} has no docstring'
 
 
+@pytest.mark.parametrize('path', chapters(), ids=lambda p: p.stem)
+def test_links_to_other_chapters_lead_somewhere(path):
+    text = '\n'.join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == 'markdown')
+    links = [link for link in re.findall(r'\]\(([^)#\s]+\.ipynb)', text) if '://' not in link]
+    assert [link for link in links if not (path.parent / link).resolve().is_file()] == []
+
+
+def test_the_cover_lists_every_chapter():
+    cover = (NBS / 'index.ipynb').read_text()
+    assert [p.name for p in chapters() if p.name != 'index.ipynb' and p.name not in cover] == []
+
+
 def test_only_one_way_imports():
     """No module of a lower layer imports one of a higher layer, and nothing imports widgets."""
     layers = ['registry', 'structures', 'codecs', 'datasets', 'evaluation', 'models', 'engine',

@@ -8,8 +8,8 @@ __all__ = ['RegressionLabel']
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #6fd09bde
 import numpy as np
 
-from .base import BaseKeypointCodec, check_keypoints, check_size
-from .utils import drop_infinite
+from .base import BaseKeypointCodec, as_floats, check_keypoints, check_size
+from .utils import without_infinite
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #c6d944fd
@@ -54,8 +54,11 @@ class RegressionLabel(BaseKeypointCodec):
         if len(shape) != axes.count(',') + 1 or shape[-1] not in (2, 4):
             raise ValueError(f'RegressionLabel: {method} takes {axes.format(2)}, x and y, or '
                              f'{axes.format(4)}, x, y and their standard deviations; got {shape}')
-        numbers = np.asarray(encoded)
-        keypoints = numbers[..., :2] * np.array(self.input_size, np.float32)
-        scores = 1 - numbers[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:-1], np.float32)
-        drop_infinite(np.where(np.isfinite(numbers).all(-1), 0, np.nan), keypoints, scores)
+        numbers = as_floats(encoded)
+        finite = without_infinite(numbers, axes=1)
+        keypoints = finite[..., :2] * np.array(self.input_size, np.float32)
+        scores = 1 - finite[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:-1], np.float32)
+        if finite is not numbers:
+            lost = ~np.isfinite(numbers).all(-1)
+            keypoints[lost], scores[lost] = -1, 0
         return keypoints, scores

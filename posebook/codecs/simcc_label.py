@@ -7,12 +7,13 @@ __all__ = ['bump_windows', 'SimCCLabel']
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #0e46b57a
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 
-from .base import (BaseKeypointCodec, check_above_0, check_keypoints,
+from .base import (BaseKeypointCodec, as_floats, check_above_0, check_keypoints,
                                   check_size)
-from .utils import get_simcc_maximum, refine_simcc_dark
+from .utils import get_simcc_maximum, refine_simcc_dark, without_infinite
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #c472bff4
@@ -58,9 +59,9 @@ class SimCCLabel(BaseKeypointCodec):
         if smoothing_type not in ('gaussian', 'standard'):
             raise ValueError("SimCCLabel: smoothing_type must be 'gaussian' or 'standard'; "
                              f'got {smoothing_type!r}')
-        if not 0 <= label_smooth_weight < 1:
+        if not isinstance(label_smooth_weight, Real) or not 0 <= label_smooth_weight < 1:
             raise ValueError('SimCCLabel: label_smooth_weight must be 0 or more and less than 1; '
-                             f'got {label_smooth_weight}')
+                             f'got {label_smooth_weight!r}')
         if label_smooth_weight and smoothing_type == 'gaussian':
             raise ValueError("SimCCLabel: label_smooth_weight works with smoothing_type='standard' only; "
                              f"got {label_smooth_weight} with 'gaussian'. The bump's width is sigma.")
@@ -150,14 +151,13 @@ class SimCCLabel(BaseKeypointCodec):
         return self._locate(*(r[:, None] for r in rows))
 
     def _check_rows(self, method: str, simcc_x: np.ndarray, simcc_y: np.ndarray, axes: str) -> list:
-        """Both sets of rows as floats of 32 bits or more; `ValueError` unless they fit the codec."""
+        """Both sets of rows as floats, finite ones; `ValueError` unless they fit the codec."""
         shapes, (w, h) = (np.shape(simcc_x), np.shape(simcc_y)), self.bins
         if len(shapes[0]) != 3 or shapes[0][:-1] != shapes[1][:-1] or (shapes[0][-1], shapes[1][-1]) != (w, h):
             hint = ' Did you swap simcc_x and simcc_y?' if shapes[0][-1:] + shapes[1][-1:] == (h, w) else ''
             raise ValueError(f'SimCCLabel: {method} takes simcc_x {axes.format(w)} and simcc_y '
                              f'{axes.format(h)}; got {shapes[0]} and {shapes[1]}.{hint}')
-        return [r if r.dtype in (np.float32, np.float64) else r.astype(np.float32)
-                for r in map(np.asarray, (simcc_x, simcc_y))]
+        return [without_infinite(as_floats(rows), axes=1) for rows in (simcc_x, simcc_y)]
 
     def _locate(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple:
         """Keypoints `(..., K, 2)` and scores of rows `(..., K, W)` and `(..., K, H)`."""

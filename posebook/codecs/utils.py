@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['bump_levels', 'bump_rows', 'generate_gaussian_heatmaps', 'outer_maps', 'generate_unbiased_gaussian_heatmaps',
-           'generate_udp_gaussian_heatmaps', 'generate_offset_heatmap', 'drop_infinite', 'get_heatmap_maximum',
+           'generate_udp_gaussian_heatmaps', 'generate_offset_heatmap', 'get_heatmap_maximum', 'without_infinite',
            'get_simcc_maximum', 'refine_keypoints', 'blur_maps', 'blur_matrix', 'blur_rows', 'gaussian_blur',
            'gaussian_blur1d', 'blurred_around', 'scaled_logs', 'newton_step', 'refine_keypoints_dark',
            'refine_keypoints_dark_udp', 'refine_simcc_dark']
@@ -163,20 +163,10 @@ def generate_offset_heatmap(heatmap_size: tuple[int, int], keypoints: np.ndarray
     return maps.reshape(-1, h, w), keypoints_visible.copy()
 
 # %% ../../nbs/3_codecs/301_utils.ipynb #13b77641
-def drop_infinite(found: np.ndarray, locs: np.ndarray, vals: np.ndarray) -> None:
-    """Where `found (..., K)` is NaN or inf, set `locs (..., K, D)` to -1 and `vals` to 0; warn once."""
-    wrong = ~np.isfinite(found)
-    if wrong.any():
-        warnings.warn(f'{wrong.sum()} of {wrong.size} keypoints were predicted as NaN or inf: they get '
-                      'score 0. Look at the loss and the learning rate', RuntimeWarning, stacklevel=4)
-        locs[wrong], vals[wrong] = -1, 0
-
-# %% ../../nbs/3_codecs/301_utils.ipynb #cd5efc78
 def get_heatmap_maximum(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each map of `(..., K, h, w)` is largest, and how large.
 
     Returns `locs (..., K, 2)` float32 as (x, y), -1 where no value is above 0, and `vals (..., K)`.
-    A map with NaN or inf counts as empty, with a `RuntimeWarning`.
     """
     if not isinstance(heatmaps, np.ndarray) or heatmaps.ndim < 3:
         raise ValueError('heatmaps must be an array (K, h, w) or (B, K, h, w); '
@@ -186,9 +176,25 @@ def get_heatmap_maximum(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index = flat.argmax(axis=-1)
     vals = flat[np.arange(len(flat)), index].reshape(lead)
     locs = np.array([index % w, index // w], np.float32).T.reshape(*lead, 2)
-    drop_infinite(vals, locs, vals)
     locs[vals <= 0] = -1
     return locs, vals
+
+# %% ../../nbs/3_codecs/301_utils.ipynb #d66792e1
+def without_infinite(values: np.ndarray, axes: int, group: int = 1) -> np.ndarray:
+    """`values`, with each map or row that holds NaN or inf set to 0; a `RuntimeWarning` if there is any.
+
+    `axes` is the number of axes of a map, 2, or of a row, 1. `group` consecutive maps belong to one
+    keypoint and fall together. The array itself comes back where all is finite.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    lost = ~finite.all(axis=tuple(range(-axes, 0)))
+    lost = lost.reshape(*lost.shape[:-1], -1, group).any(-1)
+    warnings.warn(f'{lost.sum()} of {lost.size} keypoints were predicted with NaN or inf: they are given up. '
+                  'Look at the loss and the learning rate', RuntimeWarning, stacklevel=4)
+    lost = lost.repeat(group, axis=-1)
+    return np.where(lost.reshape(*lost.shape, *[1] * axes), 0, values).astype(values.dtype, copy=False)
 
 # %% ../../nbs/3_codecs/301_utils.ipynb #2787bb40
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -201,16 +207,14 @@ def get_simcc_maximum(simcc_x: np.ndarray, simcc_y: np.ndarray,
     """Where rows `(..., K, W)` and `(..., K, H)` are largest, and the smaller of the two maxima.
 
     Returns `locs (..., K, 2)` float32 in bins, -1 where the smaller maximum is not above 0, and
-    `vals (..., K)`. `apply_softmax` turns each row into probabilities before. A row with NaN or
-    inf counts as empty, with a `RuntimeWarning`.
+    `vals (..., K)`. `apply_softmax` turns each row into probabilities before.
     """
     if np.ndim(simcc_x) < 2 or np.shape(simcc_x)[:-1] != np.shape(simcc_y)[:-1]:
         raise ValueError('simcc_x and simcc_y must be (..., K, W) and (..., K, H); '
                          f'got {np.shape(simcc_x)} and {np.shape(simcc_y)}')
     rows = [_softmax(r) if apply_softmax else r for r in (simcc_x, simcc_y)]
     locs = np.stack([r.argmax(-1) for r in rows], axis=-1).astype(np.float32)
-    vals = np.minimum(rows[0].max(-1), rows[1].max(-1))  # NaN wins
-    drop_infinite(vals, locs, vals)
+    vals = np.minimum(rows[0].max(-1), rows[1].max(-1))
     locs[vals <= 0] = -1
     return locs, vals
 
@@ -341,7 +345,7 @@ def newton_step(derivatives: np.ndarray, used: np.ndarray, epsilon: float = 0) -
     gradient, dxy = derivatives[..., :2], derivatives[..., 3]
     dxx, dyy = derivatives[..., 2] + epsilon, derivatives[..., 4] + epsilon
     det = dxx * dyy - dxy * dxy
-    moves = used & (det != 0) & np.isfinite(det)  # a flat neighbourhood gives no direction
+    moves = used & (det != 0)  # a flat neighbourhood gives no direction
     # H^-1 g, written out: (dyy, dxx) * (dx, dy) - dxy * (dy, dx), divided by the determinant
     step = np.stack([dyy, dxx], axis=-1) * gradient - dxy[..., None] * gradient[..., ::-1]
     step /= np.where(moves, -det, np.inf)[..., None]
