@@ -1,53 +1,30 @@
-"""MSRAHeatmap's work done one keypoint at a time, the way the papers' code does it: a patch per
-keypoint, a blur per map. What the vectorised codec is compared with, for its values and its speed."""
-import cv2
-import numpy as np
+"""The codecs' work done one keypoint at a time, to compare their values and their speed with.
+
+The loops are written, and explained, in the chapter on speed (nbs/9_studies/904_codec_speed.ipynb). Its cells that
+begin with `# loop` are run here, so that there is one copy of them.
+"""
+import json
+from pathlib import Path
+
+import cv2  # noqa: F401  (the cells use both)
+import numpy as np  # noqa: F401
+
+CHAPTER = Path(__file__).resolve().parent.parent / 'nbs/9_studies/904_codec_speed.ipynb'
+NAMES = ('encode_by_loop', 'encode_dark_by_loop', 'encode_udp_by_loop', 'encode_megvii_by_loop',
+         'encode_simcc_by_loop', 'decode_by_loop', 'decode_udp_by_loop')
 
 
-def encode_by_loop(codec, keypoints, visible):
-    """Fill one Gaussian patch at a time."""
-    w, h = codec.heatmap_size
-    heatmaps = np.zeros((keypoints.shape[1], h, w), np.float32)
-    weights = visible.copy()
-    radius = codec.sigma * 3
-    for n in range(keypoints.shape[0]):
-        for k in range(keypoints.shape[1]):
-            if visible[n, k] < 0.5:
-                continue
-            mu = (keypoints[n, k] / codec.scale_factor + 0.5).astype(np.int64)
-            left, top = mu - radius
-            right, bottom = mu + radius + 1
-            if left >= w or top >= h or right < 0 or bottom < 0:
-                weights[n, k] = 0
-                continue
-            x = np.arange(0, 2 * radius + 1, 1, np.float32)
-            y = x[:, None]
-            patch = np.exp(-((x - radius)**2 + (y - radius)**2) / (2 * codec.sigma**2))
-            rows, cols = slice(max(0, top), min(h, bottom)), slice(max(0, left), min(w, right))
-            inside = patch[rows.start - top:rows.stop - top, cols.start - left:cols.stop - left]
-            heatmaps[k, rows, cols] = np.maximum(heatmaps[k, rows, cols], inside)
-    return dict(heatmaps=heatmaps, keypoint_weights=weights)
+def run_loop_cells(chapter, names, namespace):
+    """Run a notebook's cells that begin with `# loop` in `namespace`; `ImportError` unless they define `names`."""
+    if not chapter.exists():
+        raise ImportError(f'{chapter} is missing: the loops that codecs are compared with are defined there')
+    for cell in json.loads(chapter.read_text(encoding='utf-8'))['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'code' and source.startswith('# loop\n'):
+            exec(compile(source, f'{chapter.name}, cell {cell.get("id")}', 'exec'), namespace)
+    if missing := [name for name in names if name not in namespace]:
+        raise ImportError(f'{chapter.name} defines no {", ".join(missing)} in a cell that begins with "# loop". '
+                          'If a loop was renamed there, rename it in tests/loops.py too')
 
 
-def decode_by_loop(codec, heatmaps):
-    """Find, blur and refine one keypoint at a time."""
-    k, h, w = heatmaps.shape
-    size = codec.blur_kernel_size
-    keypoints, scores = np.empty((1, k, 2), np.float32), np.empty((1, k), np.float32)
-    for i in range(k):
-        y, x = np.unravel_index(heatmaps[i].argmax(), (h, w))
-        scores[0, i] = top = heatmaps[i, y, x]
-        keypoints[0, i] = x, y
-        blurred = cv2.GaussianBlur(np.pad(heatmaps[i], size // 2), (size, size), 0)
-        blurred = blurred[size // 2:-(size // 2), size // 2:-(size // 2)]
-        logs = np.log(np.maximum(blurred * (top / blurred.max()), 1e-10))
-        if 1 < x < w - 2 and 1 < y < h - 2:
-            gradient = np.array([logs[y, x + 1] - logs[y, x - 1], logs[y + 1, x] - logs[y - 1, x]]) / 2
-            dxx = (logs[y, x + 2] - 2 * logs[y, x] + logs[y, x - 2]) / 4
-            dyy = (logs[y + 2, x] - 2 * logs[y, x] + logs[y - 2, x]) / 4
-            dxy = (logs[y + 1, x + 1] - logs[y - 1, x + 1]
-                   - logs[y + 1, x - 1] + logs[y - 1, x - 1]) / 4
-            hessian = np.array([[dxx, dxy], [dxy, dyy]])
-            if np.linalg.det(hessian) != 0:
-                keypoints[0, i] -= np.linalg.inv(hessian) @ gradient
-    return keypoints * codec.scale_factor, scores
+run_loop_cells(CHAPTER, NAMES, globals())

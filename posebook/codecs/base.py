@@ -76,11 +76,13 @@ def check_keypoints(owner: str, keypoints: np.ndarray, keypoints_visible: np.nda
     else:
         raise ValueError(f'{owner}: keypoints_visible must be (N, K) = {shape[:2]}; '
                          f'got {np.shape(keypoints_visible)}')
-    somewhere = np.abs(keypoints) < np.float64(1e6)  # False for NaN
-    if not somewhere.all():
+    visible[~np.isfinite(visible)] = 0
+    distances = np.abs(keypoints)
+    if not float(distances.max(initial=0)) < 1e6:  # nor if one is NaN: then the maximum is
+        somewhere = distances < np.float64(1e6)
         keypoints = np.where(somewhere, keypoints, 0)
         visible[~somewhere.all(-1)] = 0
-    return np.asarray(keypoints), np.nan_to_num(visible, copy=False)
+    return np.asarray(keypoints), visible
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #30266e2f
 def as_floats(values: Any) -> np.ndarray:
@@ -140,6 +142,7 @@ class BaseHeatmapCodec(BaseKeypointCodec):
     label_mapping_table = dict(keypoint_weights='keypoint_weights')
     field_mapping_table = dict(heatmaps='heatmaps')
     maps_per_keypoint = 1
+    bytes_at_once = 2**30  # of maps, for `batch_decode`: less where whole maps are blurred
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int]):
         owner = type(self).__name__
@@ -175,7 +178,10 @@ class BaseHeatmapCodec(BaseKeypointCodec):
 
     def batch_decode(self, batch_encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for maps `(B, K, h, w)` -> keypoints `(B, 1, K, 2)`, scores `(B, 1, K)`."""
-        keypoints, scores = self.locate(self._check_maps('batch_decode', batch_encoded, '(B, K, h, w)'))
+        maps = self._check_maps('batch_decode', batch_encoded, '(B, K, h, w)')
+        step = max(1, self.bytes_at_once // max(1, maps[:1].nbytes))
+        parts = [self.locate(maps[i:i + step]) for i in range(0, max(1, len(maps)), step)]
+        keypoints, scores = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
         return keypoints[:, None], scores[:, None]
 
     def _check_maps(self, method: str, maps: np.ndarray, axes: str) -> np.ndarray:

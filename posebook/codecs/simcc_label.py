@@ -22,10 +22,12 @@ def bump_windows(bins: int, sigma: float, height: float) -> tuple[np.ndarray, in
     """Every bump that `bins` bins can show, as a view `(P, bins)`, and the row of the peak at bin 0.
 
     One long bump is stored and a row is a window on it; the peak at bin p is p rows before that of 0.
+    The last row is empty.
     """
     outside = int(3 * sigma) + 2  # bins beyond the ends where peaks still count
     offsets = np.arange(1 - bins - outside, bins + outside)
     bump = (height * np.exp(-offsets**2 / (2 * sigma**2))).astype(np.float32)
+    bump = np.concatenate([bump, np.zeros(bins, np.float32)])
     return np.lib.stride_tricks.sliding_window_view(bump, bins), bins - 1 + outside
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #fe86c860
@@ -71,6 +73,7 @@ class SimCCLabel(BaseKeypointCodec):
         if simcc_split_ratio < 1:
             raise ValueError('SimCCLabel: simcc_split_ratio must be 1 or more bins per input pixel; '
                              f'got {simcc_split_ratio}')
+        self._bins = np.rint(np.multiply(self.input_size, self.simcc_split_ratio)).astype(np.int64)
         self.sigma = self._both_sigmas(sigma)
         self.normalize, self.use_dark, self.decode_visibility = normalize, use_dark, decode_visibility
         if use_dark and min(self.dark_kernels) < 1:
@@ -95,7 +98,7 @@ class SimCCLabel(BaseKeypointCodec):
     @property
     def bins(self) -> np.ndarray:
         """How many bins there are along (x, y)."""
-        return np.around(np.multiply(self.input_size, self.simcc_split_ratio)).astype(np.int64)
+        return self._bins
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `keypoint_x_labels (N, K, W)`, `keypoint_y_labels
@@ -105,26 +108,26 @@ class SimCCLabel(BaseKeypointCodec):
         sigma outside with 'gaussian', at all with 'standard'.
         """
         points, visible = check_keypoints('SimCCLabel', keypoints, keypoints_visible)
-        peaks = np.around(points * self.simcc_split_ratio).astype(np.int64)
-        drawn, reach = visible >= 0.5, 3 * self.sigma
+        peaks = np.rint(points * self.simcc_split_ratio).astype(np.int64)
+        hidden, reach = visible < 0.5, 3 * self.sigma
         if self.smoothing_type == 'gaussian':
-            inside = ((peaks - reach < self.bins) & (peaks + reach + 1 >= 0)).all(-1)
+            inside = ((peaks < self.bins + reach) & (peaks >= -1 - reach)).all(-1)
             rows = self._bumps
         else:
             inside = ((peaks >= 0) & (peaks < self.bins)).all(-1)
             rows = self._smooth_one_hot
-        labels_x, labels_y = (rows(axis, peaks[..., axis], drawn & inside) for axis in (0, 1))
-        visible[drawn > inside] = 0
-        return dict(keypoint_x_labels=labels_x, keypoint_y_labels=labels_y, keypoint_weights=visible)
+        labels_x, labels_y = (rows(axis, peaks[..., axis], inside > hidden) for axis in (0, 1))
+        return dict(keypoint_x_labels=labels_x, keypoint_y_labels=labels_y,
+                    keypoint_weights=visible * (inside | hidden))
 
     def _bumps(self, axis: int, peaks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Rows `(N, K, bins)` with a bump at each peak, zeros where not `drawn`."""
         sigma = float(self.sigma[axis])
         height = 1 / (sigma * (2 * np.pi)**0.5) if self.normalize else 1.
         windows, first = bump_windows(int(self.bins[axis]), sigma, height)
-        rows = windows[np.clip(first - peaks, 0, len(windows) - 1)]
-        rows[~drawn] = 0
-        return rows
+        place = first - peaks
+        place[~drawn] = -1
+        return windows[place]
 
     def _smooth_one_hot(self, axis: int, peaks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Rows `(N, K, bins)` with most of the weight in one bin, zeros where not `drawn`."""
