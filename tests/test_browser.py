@@ -8,24 +8,14 @@ import numpy as np
 import pytest
 
 from posebook.structures.spaces import Spaces
-from widget_lab import (LEAST_FPS, SLOWEST_MS, answer, cut_captions, drag, drawn, measure_drag, opened_notebook, run_cell,
-                        same_picture, scroll_away_and_back, set_theme, state, unnamed_controls, widget_at_rest)
+from widget_lab import (LEAST_FPS, PERSON, SLOWEST_MS, answer, check_themes, check_width, drag, drawn, measure_drag,
+                        opened_notebook, run_cell, same_picture, scroll_away_and_back, state, unnamed_controls,
+                        widget_at_rest)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-NOTEBOOK = ['''
-import cv2
-import numpy as np
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+NOTEBOOK = [PERSON + '''
 from posebook.widgets import SpacesExplorer
-
-rng = np.random.default_rng(0)
-image = cv2.resize(rng.integers(60, 200, (12, 16, 3), dtype=np.uint8), (256, 192))
-keypoints = np.array([[128, 40], [132, 36], [124, 36], [137, 38], [119, 38], [146, 62], [110, 62],
-                      [156, 88], [100, 88], [162, 112], [94, 112], [140, 112], [116, 112], [142, 142],
-                      [114, 142], [143, 170], [113, 170]], float)
-visible = np.full(17, 2)
-visible[[4, 16]] = 1, 0                      # one hidden, one without a label
 explorer = SpacesExplorer(image, keypoints, [86, 24, 170, 180], visible, selected=9,
                           metainfo=parse_pose_metainfo(COCO))
 explorer
@@ -221,28 +211,18 @@ def test_a_bad_request_is_reported_and_forgotten(widget):
 
 
 def test_dark_theme_and_narrow_page(widget):
-    background = "getComputedStyle(document.querySelector('.pb-spaces')).backgroundColor"
-    light = widget.evaluate(background)
-    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
-        set_theme(widget, theme)
-        now = widget.evaluate(background)
-        assert (now == light) == ('Light' in theme)
+    check_themes(widget, '.pb-spaces')
     tops = "[...document.querySelectorAll('.pb-spaces canvas')].map(c => c.getBoundingClientRect().top)"
     assert len({round(t) for t in widget.evaluate(tops)}) == 1  # side by side
-    widget.set_viewport_size(dict(width=560, height=1000))
-    widget.evaluate('settled()')
+    check_width(widget, '.pb-spaces', 560)
     image, crop, output = widget.evaluate(tops)
     assert image < crop == output  # the image above the two others
-    wide = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.pb-spaces'))"
-    assert widget.evaluate(wide), 'the widget is wider than its cell'
     assert widget.evaluate("panel('image').width") > 250
 
 
 @pytest.mark.parametrize('width', [1400, 1150, 900, 700, 560])
 def test_no_coordinate_is_cut_off(widget, width):
-    widget.set_viewport_size(dict(width=width, height=1000))
-    widget.evaluate('settled()')
-    assert cut_captions(widget) == []
+    check_width(widget, '.pb-spaces', width)
 
 
 def test_redraws_after_it_was_scrolled_away(widget):

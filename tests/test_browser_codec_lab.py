@@ -3,24 +3,14 @@ import numpy as np
 import pytest
 
 from posebook.codecs import UDPHeatmap
-from widget_lab import (LEAST_FPS, SLOWEST_MS, answer, cut_captions, drag, drawn, measure_drag, opened_notebook, run_cell,
-                        same_picture, scroll_away_and_back, set_theme, state, unnamed_controls, widget_at_rest)
+from widget_lab import (LEAST_FPS, PERSON, SLOWEST_MS, answer, check_themes, check_width, drag, drawn, measure_drag,
+                        opened_notebook, run_cell, same_picture, scroll_away_and_back, state, unnamed_controls,
+                        widget_at_rest)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-NOTEBOOK = ['''
-import cv2
-import numpy as np
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+NOTEBOOK = [PERSON + '''
 from posebook.widgets import CodecLab
-
-rng = np.random.default_rng(0)
-image = cv2.resize(rng.integers(60, 200, (12, 16, 3), dtype=np.uint8), (256, 192))
-keypoints = np.array([[128, 40], [132, 36], [124, 36], [137, 38], [119, 38], [146, 62], [110, 62],
-                      [156, 88], [100, 88], [162, 112], [94, 112], [140, 112], [116, 112], [142, 142],
-                      [114, 142], [143, 170], [113, 170]], float)
-visible = np.full(17, 2)
-visible[[4, 16]] = 1, 0                      # one hidden, one without a label
 lab = CodecLab(image, keypoints, [86, 24, 170, 180], visible, selected=9,
                metainfo=parse_pose_metainfo(COCO))
 lab
@@ -239,16 +229,9 @@ def test_udp_and_plain_crops_are_told_apart(widget):
 
 
 def test_dark_theme_and_narrow_page(widget):
-    background = "getComputedStyle(document.querySelector('.pb-lab')).backgroundColor"
-    light = widget.evaluate(background)
-    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
-        set_theme(widget, theme)
-        assert (widget.evaluate(background) == light) == ('Light' in theme)
+    check_themes(widget, '.pb-lab')
     for width in (1400, 1150, 900, 700, 560, 480):
-        widget.set_viewport_size(dict(width=width, height=1000))
-        widget.evaluate('settled()')
-        assert cut_captions(widget) == [], width
-        assert widget.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.pb-lab'))"), width
+        check_width(widget, '.pb-lab', width)
         cut = widget.evaluate('''() => [...document.querySelectorAll('.pb-lab :is(dl, dd, dt, pre, section, label > span, button)')]
             .filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)''')
         assert cut == [], width

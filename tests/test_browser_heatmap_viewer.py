@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from widget_lab import (LEAST_FPS, SLOWEST_MS, answer, cut_captions, drawn, opened_notebook, run_cell, same_picture,
-                        scroll_away_and_back, set_theme, state, unnamed_controls, widget_at_rest)
+from widget_lab import (LEAST_FPS, SLOWEST_MS, answer, check_themes, check_width, drawn, opened_notebook, run_cell,
+                        same_picture, scroll_away_and_back, state, unnamed_controls, widget_at_rest)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -274,16 +274,9 @@ def test_a_bad_request_is_reported_and_forgotten(widget):
 
 
 def test_dark_theme_and_narrow_page(widget):
-    background = "getComputedStyle(document.querySelector('.pb-heatmaps')).backgroundColor"
-    light = widget.evaluate(background)
-    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
-        set_theme(widget, theme)
-        assert (widget.evaluate(background) == light) == ('Light' in theme)
+    check_themes(widget, '.pb-heatmaps')
     for width in (1400, 1150, 900, 700, 560, 420):
-        widget.set_viewport_size(dict(width=width, height=1000))
-        widget.evaluate('settled()')
-        assert widget.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.pb-heatmaps'))"), width
-        assert cut_captions(widget) == []
+        check_width(widget, '.pb-heatmaps', width)
         assert widget.evaluate("panel('prediction').width") > 120
 
 

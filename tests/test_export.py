@@ -106,6 +106,13 @@ def test_the_cover_lists_every_chapter():
     assert [p.name for p in chapters() if p.name != 'index.ipynb' and p.name not in cover] == []
 
 
+def test_the_committed_study_is_the_full_one():
+    study = nbformat.read(NBS / '9_studies/903_low_resolution.ipynb', as_version=4)
+    printed = ''.join(o.get('text', '') for c in study.cells for o in c.get('outputs', []))
+    assert 'full study: 3 seeds' in printed and 'QUICK LOOK' not in printed, \
+        'run it with POSEBOOK_STUDY=full before it is committed'
+
+
 def test_only_one_way_imports():
     """No module of a lower layer imports one of a higher layer, and nothing imports widgets."""
     layers = ['registry', 'structures', 'codecs', 'datasets', 'evaluation', 'models', 'engine',

@@ -30,16 +30,6 @@ def name_of(codec):
 
 
 @pytest.fixture
-def keypoints():
-    return np.random.default_rng(3).uniform((60, 40), (140, 150), (17, 2))
-
-
-@pytest.fixture
-def image():
-    return np.random.default_rng(4).integers(0, 255, (192, 256, 3), dtype=np.uint8)
-
-
-@pytest.fixture
 def lab(image, keypoints):
     visible = np.full(17, 2)
     visible[[3, 5]] = 0, 1

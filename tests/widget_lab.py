@@ -29,6 +29,19 @@ from posebook.widgets.prompt_server import LAB_OPTION
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_FPS, SLOWEST_MS = 55, 70  # what every widget promises
+PERSON = '''
+import cv2
+import numpy as np
+from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+
+rng = np.random.default_rng(0)
+image = cv2.resize(rng.integers(60, 200, (12, 16, 3), dtype=np.uint8), (256, 192))
+keypoints = np.array([[128, 40], [132, 36], [124, 36], [137, 38], [119, 38], [146, 62], [110, 62],
+                      [156, 88], [100, 88], [162, 112], [94, 112], [140, 112], [116, 112], [142, 142],
+                      [114, 142], [143, 170], [113, 170]], float)
+visible = np.full(17, 2)
+visible[[4, 16]] = 1, 0                      # one hidden, one without a label
+'''  # the beginning of a notebook
 CHROMIUM = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
             '--disable-sync', '--no-first-run']
 
@@ -300,3 +313,20 @@ def cut_captions(page):
     """Captions of panels that are wider than their place."""
     return page.evaluate('''() => [...document.querySelectorAll('.pb-widget figcaption')]
         .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)''')
+
+
+def check_themes(page, selector):
+    """The widget follows JupyterLab's theme, there and back."""
+    background = f"getComputedStyle(document.querySelector('{selector}')).backgroundColor"
+    light = page.evaluate(background)
+    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
+        set_theme(page, theme)
+        assert (page.evaluate(background) == light) == ('Light' in theme), theme
+
+
+def check_width(page, selector, width):
+    """On a page of this width the widget is no wider than its cell, and no caption is cut off."""
+    page.set_viewport_size(dict(width=width, height=1000))
+    page.evaluate('settled()')
+    assert cut_captions(page) == [], width
+    assert page.evaluate(f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{selector}'))"), width

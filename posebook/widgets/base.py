@@ -48,6 +48,13 @@ class WidgetSettings:
         self.keep(name, array)
         return array
 
+    def check_bbox(self, name: str) -> None:
+        """A box xyxy with an area."""
+        bbox = self.check_array(name, (4,), 'xyxy, four numbers')
+        if not (bbox[2:] > bbox[:2]).all():
+            self.fail(name, 'xyxy with x2 > x1 and y2 > y1',
+                      f'{bbox.tolist()}. Is it xywh? Use bbox_xywh2xyxy.')
+
     def check_number(self, name: str, low: float, high: float) -> None:
         """A number from `low` to `high`."""
         value = getattr(self, name)

@@ -41,10 +41,7 @@ class SpacesSettings(WidgetSettings):
 
     def __post_init__(self):
         keypoints = self.check_array('keypoints', (None, 2), '(K, 2) in image pixels')
-        bbox = self.check_array('bbox', (4,), 'xyxy, four numbers')
-        if not (bbox[2:] > bbox[:2]).all():
-            self.fail('bbox', 'xyxy with x2 > x1 and y2 > y1',
-                      f'{bbox.tolist()}. Is it xywh? Use bbox_xywh2xyxy.')
+        self.check_bbox('bbox')
         self.check_index('selected', len(keypoints))
         self.check_number('sigma', 0.1, 50)
         self.check_number('padding', 0.1, 10)
