@@ -76,13 +76,15 @@ def check_keypoints(owner: str, keypoints: np.ndarray, keypoints_visible: np.nda
     else:
         raise ValueError(f'{owner}: keypoints_visible must be (N, K) = {shape[:2]}; '
                          f'got {np.shape(keypoints_visible)}')
-    visible[~np.isfinite(visible)] = 0
-    distances = np.abs(keypoints)
-    if not float(distances.max(initial=0)) < 1e6:  # nor if one is NaN: then the maximum is
-        somewhere = distances < np.float64(1e6)
+    keypoints = as_floats(keypoints)
+    # sums of squares tell fast that all is well; NaN is never less than anything
+    if not np.vdot(visible, visible) < np.inf:
+        visible[~np.isfinite(visible)] = 0
+    if not np.vdot(keypoints, keypoints) < 1e12:
+        somewhere = np.abs(keypoints) < 1e6
         keypoints = np.where(somewhere, keypoints, 0)
         visible[~somewhere.all(-1)] = 0
-    return np.asarray(keypoints), visible
+    return keypoints, visible
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #30266e2f
 def as_floats(values: Any) -> np.ndarray:
