@@ -249,7 +249,7 @@ def test_a_drag_is_smooth_and_the_kernel_keeps_up(widget, codecs):
     for side, codec in zip(('left', 'right'), codecs):
         control(widget, side, 'codec').select_option(f'"{codec}"')
     answer(widget)
-    found = measure_drag(widget, 'left', place(widget, 'left'), tries=5)
+    found = measure_drag(widget, 'left', place(widget, 'left'))
     assert found['fps'] >= LEAST_FPS, found
     assert found['p95'] <= SLOWEST_MS, found
     assert found['answers'] > 40, found  # targets and errors really followed

@@ -286,14 +286,16 @@ def set_theme(page, theme):
     page.wait_for_timeout(300)
 
 
-def measure_drag(page, panel, home, tries=3, seconds=3, radius=40):
-    """Frames a second and answer times (ms) while what is at `home` on the page is dragged.
+def measure_drag(page, panel, home, seconds=3, radius=40):
+    """Frames a second and answer times (ms) while what is at `home` on the page is dragged."""
+    return best_of(lambda: page.evaluate('a => measureDrag(...a)', [panel, home, seconds, radius]))
 
-    The best of some drags: another program on the machine may disturb one of them.
-    """
+
+def best_of(measure, tries=5):
+    """The best `fps` and `p95` of some measurements: another program on the machine may disturb one of them."""
     best = None
     for _ in range(tries):
-        now = page.evaluate('a => measureDrag(...a)', [panel, home, seconds, radius])
+        now = measure()
         print({k: round(v, 3) for k, v in now.items()})
         if best is None or now['fps'] - now['p95'] > best['fps'] - best['p95']:
             best = now
