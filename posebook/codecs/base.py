@@ -189,15 +189,15 @@ class BaseHeatmapCodec(BaseKeypointCodec):
     def _check_maps(self, method: str, maps: np.ndarray, axes: str) -> np.ndarray:
         """The maps as floats, finite ones; `ValueError` unless they fit the codec."""
         shape, (w, h) = np.shape(maps), self.heatmap_size
-        if len(shape) != axes.count(',') + 1 or shape[-2:] != (h, w) or shape[-3] % self.maps_per_keypoint:
+        wanted = axes.count(',') + 1
+        if len(shape) != wanted or shape[-2:] != (h, w) or shape[-3] % self.maps_per_keypoint:
             hint = ''
-            if len(shape) == axes.count(',') + 2:
-                hint = ' Use batch_decode for a batch.'
-            elif len(shape) == axes.count(','):
-                hint = ' Use decode for one sample.'
+            if len(shape) != wanted:
+                others = {3: ' Use decode for one sample.', 4: ' Use batch_decode for a batch.'}
+                hint = others.get(len(shape), '')
             elif shape[-2:] == (w, h):
                 hint = ' Did you swap w and h?'
-            elif len(shape) == axes.count(',') + 1 and shape[-2:] == (h, w):
+            elif shape[-2:] == (h, w):
                 hint = f' It needs {self.maps_per_keypoint} maps for each keypoint.'
             raise ValueError(f'{type(self).__name__}: {method} takes maps {axes} with h, w = {h}, {w}; '
                              f'got {shape}.{hint}')
