@@ -7,6 +7,7 @@ __all__ = ['BaseKeypointCodec', 'check_keypoints', 'as_floats', 'check_size', 'c
            'BaseHeatmapCodec']
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #e6c35101
+import warnings
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 from typing import Any
@@ -187,18 +188,26 @@ class BaseHeatmapCodec(BaseKeypointCodec):
         return keypoints[:, None], scores[:, None]
 
     def _check_maps(self, method: str, maps: np.ndarray, axes: str) -> np.ndarray:
-        """The maps as floats, finite ones; `ValueError` unless they fit the codec."""
+        """The maps as floats, finite ones; `ValueError` unless they fit the codec.
+
+        Maps of another size are decoded by the codec's stride, as MMPose does, with a warning.
+        """
         shape, (w, h) = np.shape(maps), self.heatmap_size
         wanted = axes.count(',') + 1
-        if len(shape) != wanted or shape[-2:] != (h, w) or shape[-3] % self.maps_per_keypoint:
+        if len(shape) != wanted or shape[-3] % self.maps_per_keypoint or \
+                shape[-2:] == (w, h) != (h, w):
             hint = ''
             if len(shape) != wanted:
                 others = {3: ' Use decode for one sample.', 4: ' Use batch_decode for a batch.'}
                 hint = others.get(len(shape), '')
             elif shape[-2:] == (w, h):
                 hint = ' Did you swap w and h?'
-            elif shape[-2:] == (h, w):
+            else:
                 hint = f' It needs {self.maps_per_keypoint} maps for each keypoint.'
             raise ValueError(f'{type(self).__name__}: {method} takes maps {axes} with h, w = {h}, {w}; '
                              f'got {shape}.{hint}')
+        if shape[-2:] != (h, w):
+            warnings.warn(f'{type(self).__name__}: {method} takes maps {axes} with h, w = {h}, {w}; '
+                          f'got {shape}. Pixels count as input_size / heatmap_size = '
+                          f'{tuple(self.scale_factor.tolist())} input pixels all the same.')
         return without_infinite(as_floats(maps), axes=2, group=self.maps_per_keypoint)

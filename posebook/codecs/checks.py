@@ -6,6 +6,7 @@
 __all__ = ['CodecReport', 'guess_decode_keys', 'check_codec']
 
 # %% ../../nbs/3_codecs/309_your_own_codec.ipynb #c7555953
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -337,7 +338,7 @@ def _check_order(trial: _Trial) -> str:
 
 # %% ../../nbs/3_codecs/309_your_own_codec.ipynb #dcef3d20
 def _check_errors(trial: _Trial) -> str:
-    """Wrong shapes raise a ValueError that says which shape came."""
+    """Wrong shapes raise a ValueError, or warn, and say which shape came."""
     k, codec = trial.num_keypoints, trial.codec
     points = trial.points()
     targets = trial.targets(trial.encode(points, None, 'encode'))
@@ -350,14 +351,16 @@ def _check_errors(trial: _Trial) -> str:
         shapes = [str(a.shape) for a in (args if function == codec.decode else args[-1:])]
         tried, wanted = what.format(' and '.join(shapes)), f'a ValueError that says {shapes[-1]}'
         try:
-            result = function(*args)
-        except ValueError as e:
-            trial.require(any(s in str(e) for s in shapes), tried, f'ValueError: {e}', wanted)
+            with warnings.catch_warnings():
+                warnings.simplefilter('error', UserWarning)
+                result = function(*args)
+        except (ValueError, UserWarning) as e:
+            trial.require(any(s in str(e) for s in shapes), tried, f'{type(e).__name__}: {e}', wanted)
         except Exception as e:
             trial.fail(tried, f'{type(e).__name__}: {e}', wanted, e)
         else:
             trial.fail(tried, f'no error, and a {type(result).__name__}', wanted)
-    return f'{len(wrong)} wrong shapes raise a ValueError that names them'
+    return f'{len(wrong)} wrong shapes raise a ValueError, or warn, and are named'
 
 # %% ../../nbs/3_codecs/309_your_own_codec.ipynb #c0967571
 _CHECKS = {'untouched': _check_untouched, 'shapes': _check_shapes, 'tables': _check_tables,

@@ -297,9 +297,12 @@ def blur_rows(rows: np.ndarray, kernel: int) -> np.ndarray:
 
 # %% ../../nbs/3_codecs/301_utils.ipynb #d2f3fae6
 def _regain(values: np.ndarray, maps: np.ndarray, blurred: np.ndarray) -> np.ndarray:
-    """`values (..., a, b)` of `blurred (..., h, w)`, scaled so that it is as high as `maps` was."""
+    """`values (..., a, b)` of `blurred (..., h, w)`, scaled so that it is as high as `maps` was.
+
+    A map that is negative everywhere once blurred is noise; its sign changes here, as in MMPose.
+    """
     old, new = (m.max((-2, -1), keepdims=True) for m in (maps, blurred))
-    return values / np.where(new > 0, new, 1) * np.where(new > 0, old, 1)
+    return values / np.where(new != 0, new, 1) * np.where(new != 0, old, 1)
 
 # %% ../../nbs/3_codecs/301_utils.ipynb #6b37fc5b
 def gaussian_blur(heatmaps: np.ndarray, kernel: int = 11) -> np.ndarray:
