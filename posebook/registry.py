@@ -22,7 +22,8 @@ class Registry:
     `import posebook.registry` stays instant.
     """
 
-    _scope = 'mmpose.'  # configs written for MMPose may carry it: type='mmpose.HRNet'
+    # the libraries that configs name before a type, as in 'mmpose.HRNet'; all their names are ours
+    _scopes = ('mmpose', 'mmpretrain', 'mmcls', 'mmdet', 'mmengine', 'mmcv', 'posebook')
 
     def __init__(self, name: str, locations: Iterable[str] = ()):
         self.name = name
@@ -59,6 +60,10 @@ class Registry:
             self.module_dict[key] = module
         # else: the class typed in this session wins over its twin in a package imported later
 
+    def _without_scope(self, name: str) -> str:
+        """`HRNet` of `mmpose.HRNet`; a dot after anything else is part of the name."""
+        return name.rsplit('.', 1)[-1] if name.split('.')[0] in self._scopes else name
+
     def _load(self) -> None:
         """Import the modules that fill this registry."""
         while self._pending:
@@ -70,8 +75,8 @@ class Registry:
                 raise
 
     def get(self, name: str) -> Callable | None:
-        """The class registered under `name` (a leading `mmpose.` is dropped), or None."""
-        key = name.removeprefix(self._scope)
+        """The class registered under `name`, or None. A scope such as `mmpose.` is dropped."""
+        key = self._without_scope(name)
         if key not in self.module_dict:
             self._load()
         return self.module_dict.get(key)
@@ -82,7 +87,7 @@ class Registry:
         `cfg` is `dict(type=name or class, **arguments)`; anything else that is not a string or None
         is taken as an object built by hand and returned as it is. `default_args` fill in arguments
         that `cfg` leaves out. Raises `KeyError` for an unknown name and `TypeError` for wrong
-        arguments, both saying what is allowed.
+        arguments, both saying what is allowed. MMEngine's key `_scope_` is ignored.
         """
         if cfg is None or isinstance(cfg, str):
             raise TypeError(f'{self.name}.build: cfg must be a dict with a type, or an object '
@@ -94,6 +99,7 @@ class Registry:
         if 'type' not in args:
             raise KeyError(f"{self.name}.build: cfg needs the key 'type'; got {sorted(args)}")
         target = args.pop('type')
+        args.pop('_scope_', None)
         if isinstance(target, str):
             target = self.get(target) or _raise_unknown(self, target)
         _check_arguments(target, args)
@@ -132,7 +138,7 @@ def _check_arguments(target: Callable, args: dict) -> None:
 # %% ../nbs/1_foundations/101_registry.ipynb #5c0d1810
 def _raise_unknown(registry: Registry, name: str) -> None:
     """Raise the `KeyError` for an unknown name: the closest names, and where they live."""
-    key = name.removeprefix(registry._scope)
+    key = registry._without_scope(name)
     lower = {k.lower(): k for k in registry.module_dict}
     close = [lower[k] for k in difflib.get_close_matches(key.lower(), lower, n=4, cutoff=0.5)]
     hints = [f'{k} ({registry.module_dict[k].__module__})' for k in close]

@@ -29,6 +29,22 @@ def test_help_names_the_commands_and_is_instant():
     assert time.perf_counter() - start < 2
 
 
+def test_config_shows_and_compares(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.py').write_text("codec = dict(sigma=2)\nseed = 0\n")
+    (tmp_path / 'b.py').write_text("_base_ = 'a.py'\nlr = 1e-3\n")
+    (tmp_path / 'evil.py').write_text("import os\nos.system('touch owned')\n")
+    assert main(['config', 'b.py', 'codec.sigma=3', '+m.k=1']) == 0
+    assert capsys.readouterr().out == 'codec = dict(sigma=3)\nseed = 0\nlr = 0.001\nm = dict(k=1)\n'
+    assert main(['config', 'b.py', 'seed=1', '--diff', 'a.py']) == 0
+    assert capsys.readouterr().out.split() == '+ lr 0.001 ~ seed 0 -> 1'.split()
+    for args, words in ((['evil.py'], 'evil.py, line 1: imports'), (['none.py'], 'no such file'), (['a.py', 'sed=1'], 'Did you mean seed?')):
+        assert main(['config', *args]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and said.out == '' and 'Traceback' not in said.err
+    assert not (tmp_path / 'owned').exists()
+
+
 def test_codecs_import_quickly_and_lightly():
     code = ('import time; t = time.perf_counter(); import posebook.codecs; t = time.perf_counter() - t; import sys; '
             'print(t, sorted({"torch", "matplotlib", "IPython"} & set(sys.modules)))')

@@ -36,9 +36,14 @@ def test_config_wins_over_defaults_and_is_not_changed(toys):
     assert cfg == dict(type='Ball', radius=2)
 
 
-def test_mmpose_scope_is_accepted(toys):
+def test_scopes_are_dropped(toys):
     assert toys.get('mmpose.Ball') is toys.Ball and 'mmpose.Ball' in toys
     assert toys.get('Bull') is None and 'Bull' not in toys
+    for scope in ('mmpretrain', 'mmcls', 'mmdet', 'mmengine', 'mmcv', 'posebook', 'mmpose.models'):
+        assert toys.build(dict(type=f'{scope}.Ball', _scope_='mmdet')).radius == 1
+    assert toys.get('toys.Ball') is None
+    with pytest.raises(KeyError, match="'mmdet.Bal' is not in the registry TOYS. Did you mean Ball"):
+        toys.build(dict(type='mmdet.Bal'))
 
 
 def test_unknown_name_lists_the_closest_and_where_it_lives(toys):

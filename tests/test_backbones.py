@@ -1,0 +1,299 @@
+"""What all backbones promise, tried on a small one of each kind. A new backbone adds a row to BACKBONES."""
+import copy
+import functools
+import inspect
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import posebook.models  # noqa: F401  (fills the registry)
+from posebook.models.backbones import (BaseBackbone, LibraryBackbone, MobileNetV2, ResNet,
+                                       ShuffleNetV2, hrnet_extra)
+from posebook.models.complexity import count_parameters
+from posebook.models.heads import HeatmapHead
+from posebook.registry import MODELS
+
+torch.set_num_threads(1)
+
+SLIM = dict(depth=50, stem_channels=8, base_channels=8)
+REGNET = dict(w0=8, wa=8, wm=2, depth=5, group_w=8, bot_mul=1.)
+SEARCHED = dict(wid=(8, 16, 16, 32, 32), dep=(None, 1, 1, 1, 1), ks=(3, 3, 5, 3, 3), group=(None, 2, 4, 4, 8))
+MOBILE = dict(wid=(8, 8, 16), expan=(None, 1, 2), dep=(None, 1, 2), ks=(3, 3, 5), group=(None, 8, 16),
+              att=(None, False, True), stride=(2, 1, 2), act=('HSwish', 'ReLU', 'ReLU'))
+LITE = dict(stem=dict(stem_channels=8, out_channels=8, expand_ratio=1), num_stages=2, with_head=True,
+            stages_spec=dict(num_modules=(1, 1), num_branches=(2, 3), num_blocks=(1, 1), module_type=('LITE', 'NAIVE'),
+                             with_fuse=(True, True), reduce_ratios=(4, 4), num_channels=((8, 16), (8, 16, 32))))
+
+
+def hrformer_extra():
+    """HRNet's smallest, with blocks of windows and attention."""
+    extra = hrnet_extra(8, (1, 1, 1), num_blocks=1, stem_width=16)
+    for i, stage in enumerate((extra['stage2'], extra['stage3'], extra['stage4']), 2):
+        stage.update(block='HRFORMERBLOCK', window_sizes=(7, ) * i, num_heads=(1, 2, 4, 8)[:i], mlp_ratios=(2, ) * i)
+    return extra
+
+
+BACKBONES = {  # name: (arguments, shape of the input, shapes of the maps without the batch axis)
+    'ResNet': (dict(SLIM, depth=18, out_indices=(1, 3)), (64, 48), [(16, 8, 6), (64, 2, 2)]),
+    'ResNetV1d': (dict(SLIM, out_indices=(0, 3)), (64, 48), [(32, 16, 12), (256, 2, 2)]),
+    'ResNeXt': (dict(SLIM, groups=4, width_per_group=4, out_indices=(2, 3)), (64, 48), [(128, 4, 3), (256, 2, 2)]),
+    'SEResNet': (dict(SLIM, se_ratio=4, out_indices=(1, 3)), (64, 48), [(64, 8, 6), (256, 2, 2)]),
+    'SEResNeXt': (dict(SLIM, groups=4), (64, 48), [(256, 2, 2)]),
+    'RegNet': (dict(arch=REGNET, stem_channels=8, strides=(2, 2, 2), dilations=(1, 1, 1), out_indices=(0, 2)), (64, 48),
+               [(8, 16, 12), (32, 4, 3)]),
+    'ResNeSt': (dict(SLIM, out_indices=(0, 3)), (64, 48), [(32, 16, 12), (256, 2, 2)]),
+    'SCNet': (dict(SLIM, out_indices=(0, 3)), (128, 136), [(32, 32, 34), (256, 4, 5)]),
+    'AlexNet': (dict(), (96, 64), [(256, 2, 1)]),
+    'VGG': (dict(depth=11, num_stages=3, dilations=(1, 1, 1), norm_cfg=dict(type='BN'), out_indices=(0, 2)), (32, 48),
+            [(64, 16, 24), (256, 4, 6)]),
+    'MobileNetV2': (dict(widen_factor=.25, out_indices=(0, 2, 7)), (64, 48), [(8, 32, 24), (8, 8, 6), (1280, 2, 2)]),
+    'MobileNetV3': (dict(out_indices=(0, -1)), (64, 48), [(16, 16, 12), (96, 2, 2)]),
+    'ShuffleNetV1': (dict(groups=2, widen_factor=.5, out_indices=(0, 2)), (64, 48), [(104, 8, 6), (400, 2, 2)]),
+    'ShuffleNetV2': (dict(widen_factor=.5, out_indices=(0, 3)), (64, 48), [(48, 8, 6), (1024, 2, 2)]),
+    'ViPNAS_ResNet': (dict(SEARCHED, depth=50, out_indices=(0, 3)), (64, 48), [(16, 16, 12), (32, 2, 2)]),
+    'ViPNAS_MobileNetV3': (MOBILE, (64, 48), [(16, 16, 12)]),
+    'HRNet': (dict(extra=hrnet_extra(4, (1, 1, 1), 1, 8)), (64, 96), [(4, 16, 24)]),
+    'HRFormer': (dict(extra=hrformer_extra()), (64, 96), [(8, 16, 24)]),
+    'SwinTransformer': (dict(embed_dims=8, depths=(2, 1), num_heads=(1, 2), strides=(4, 2), window_size=4, drop_path_rate=0.,
+                             out_indices=(0, 1)), (32, 48), [(8, 8, 12), (16, 4, 6)]),
+    'VisionTransformer': (dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=(64, 48),
+                               with_cls_token=False, out_type='featmap'), (64, 48), [(16, 4, 3)]),
+    'PyramidVisionTransformer': (dict(embed_dims=8, num_layers=[1, 1, 1, 1], pretrain_img_size=64), (64, 96),
+                                 [(8, 16, 24), (16, 8, 12), (40, 4, 6), (64, 2, 3)]),
+    'PyramidVisionTransformerV2': (dict(embed_dims=8, num_layers=[1, 1, 1, 1]), (64, 96),
+                                   [(8, 16, 24), (16, 8, 12), (40, 4, 6), (64, 2, 3)]),
+    'LiteHRNet': (dict(extra=LITE), (32, 48), [(8, 8, 12)]),
+    'CPM': (dict(in_channels=3, out_channels=5, feat_channels=8, middle_channels=8, num_stages=2), (48, 32), [(5, 6, 4)] * 2),
+    'HourglassNet': (dict(downsample_times=2, num_stacks=2, stage_channels=(16, 24, 32), stage_blocks=(1, 1, 2), feat_channel=16),
+                     (64, 48), [(16, 16, 12)] * 2),
+    'HourglassAENet': (dict(num_stacks=1, out_channels=10, stage_channels=(8, 10, 12, 14, 16), feat_channels=8), (128, 64),
+                       [(10, 32, 16)]),
+    'MSPN': (dict(unit_channels=8, num_stages=2, num_units=2, num_blocks=[1, 1]), (64, 48), [(8, 8, 6), (8, 16, 12)] * 2),
+    'RSN': (dict(unit_channels=8, num_stages=1, num_units=2, num_blocks=[1, 1], num_steps=4), (64, 48), [(8, 8, 6), (8, 16, 12)]),
+    'CSPNeXt': (dict(deepen_factor=.33, widen_factor=.125), (64, 96), [(32, 8, 12), (64, 4, 6), (128, 2, 3)]),
+}
+NOT_PICTURES = {'HRFPN', 'TCN', 'DSTFormer', 'V2VNet', 'TIMMBackbone'}  # have tests of their own, or need an extra
+
+
+def build(name, **kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=name, **BACKBONES[name][0], **kwargs))
+
+
+built = functools.cache(build)  # for tests that change nothing
+
+
+def picture(name, batch=2):
+    torch.manual_seed(1)
+    return torch.randn(batch, 3, *BACKBONES[name][1])
+
+
+def flat(maps):
+    return [maps] if torch.is_tensor(maps) else [m for part in maps for m in flat(part)]
+
+
+def accepts(name, argument):
+    """Does the constructor know the argument, itself or through the **kwargs that it passes on?"""
+    for c in inspect.getmro(MODELS.get(name)):
+        if '__init__' in vars(c):
+            parameters = inspect.signature(c.__init__).parameters
+            if argument in parameters:
+                return True
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                return False
+
+
+def freezable():
+    return [n for n in BACKBONES if accepts(n, 'frozen_stages') and len(built(n).stage_parts()) > 1]
+
+
+def test_every_backbone_has_a_row():
+    here = {name for name, c in MODELS.module_dict.items() if c.__module__.startswith('posebook.models.backbones.')}
+    assert here - NOT_PICTURES - set(BACKBONES) == set(), 'add a row to BACKBONES for each'
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_shapes_repeat_and_batch(name):
+    net, x = built(name).eval(), picture(name)
+    with torch.no_grad():
+        maps = net(x)
+        again, first = flat(net(x)), flat(net(x[:1]))
+    assert isinstance(maps, (tuple, list))
+    assert [tuple(m.shape[1:]) for m in flat(maps)] == BACKBONES[name][2]
+    for a, b, c in zip(flat(maps), again, first):
+        assert torch.equal(a, b), 'eval mode is deterministic'
+        assert torch.allclose(a[:1], c, atol=1e-4), 'a picture does not see its neighbours in the batch'
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_gradients_reach_all_parameters_and_the_input(name):
+    net, x = build(name).train(), picture(name).requires_grad_()
+    sum(m.square().mean() for m in flat(net(x))).backward()
+    assert [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_state_dict_round_trip(name):
+    a, b, x = build(name), MODELS.build(dict(type=name, **BACKBONES[name][0])), picture(name, 1)
+    with torch.no_grad():
+        for p in a.parameters():
+            p.add_(torch.randn_like(p) * .01)
+        inner = nn.ModuleDict(dict(backbone=b))
+        inner.load_state_dict({f'backbone.{k}': v for k, v in a.state_dict().items()})  # strict
+        b = copy.deepcopy(inner)['backbone']
+        assert list(a.state_dict()) == list(b.state_dict())
+        for m, n in zip(flat(a.eval()(x)), flat(b.eval()(x))):
+            assert torch.equal(m, n)
+
+
+@pytest.mark.parametrize('name', freezable())
+def test_frozen_stages_do_not_move(name):
+    net = build(name, frozen_stages=1)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    sum(m.square().mean() for m in flat(net.train()(picture(name)))).backward()
+    torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=.1).step()
+    frozen = [m for part in net.stage_parts()[:2] for m in part]  # modules, and parameters that are in none
+    still = {id(t) for m in frozen for t in ((*m.parameters(), *m.buffers()) if isinstance(m, nn.Module) else (m, ))}
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    assert still and all(p.grad is None for p in net.parameters() if id(p) in still)
+    inside = {v.data_ptr(): v for v in tensors.values() if id(v) in still}
+    after = net.state_dict()
+    assert any(v.data_ptr() in inside for v in after.values())
+    for k, v in after.items():
+        if v.data_ptr() in inside:
+            assert torch.equal(v, before[k]), f'{k} moved'
+    assert any(not torch.equal(v, before[k]) for k, v in after.items()), 'the rest learns'
+    with pytest.raises((ValueError, TypeError), match='frozen_stages'):
+        build(name, frozen_stages=99)
+
+
+@pytest.mark.parametrize('name', [n for n in BACKBONES if accepts(n, 'norm_eval')])
+def test_norm_eval_keeps_statistics(name):
+    net = build(name, norm_eval=True).train()
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert not any(m.training for m in norms)
+    net(picture(name))
+    assert all(m.num_batches_tracked == 0 for m in norms)
+
+
+@pytest.mark.parametrize('name', [n for n in BACKBONES if accepts(n, 'with_cp')])
+def test_recomputing_changes_no_gradient(name):
+    grads = []
+    for with_cp in (False, True):
+        quiet = dict(norm_eval=True) if accepts(name, 'norm_eval') else {}
+        net, x = build(name, with_cp=with_cp, **quiet).train(), picture(name).requires_grad_()
+        torch.manual_seed(2)
+        sum(m.square().mean() for m in flat(net(x))).backward()
+        grads.append({n: p.grad for n, p in net.named_parameters()} | {'input': x.grad})
+    for key, grad in grads[0].items():
+        assert torch.allclose(grad, grads[1][key], atol=1e-6, rtol=1e-4), key
+
+
+@pytest.mark.parametrize('name', [n for n in BACKBONES if accepts(n, 'init_cfg')])
+def test_init_cfg_is_followed_and_kept(name):
+    rule = [dict(type='Constant', val=.5, bias=.25, layer='Conv2d'), dict(type='Pretrained', checkpoint='somewhere.pth')]
+    net = build(name, init_cfg=rule)
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert convs and all((m.weight == .5).all() for m in convs)
+    assert net.init_cfg == rule, 'init_weights() looks here for what is to be loaded'
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_wrong_input_is_refused(name):
+    net = built(name).eval()
+    for wrong in (picture(name)[0], picture(name)[:, :2]):
+        with pytest.raises((ValueError, TypeError)):
+            net(wrong)
+
+
+@pytest.mark.parametrize('cfg, text', [
+    (dict(type='ResNet', depth=49), 'depth'), (dict(type='ResNet', depth=18, out_indices=(4, )), 'out_indices'),
+    (dict(type='ResNet', depth=18, strides=(1, 2)), 'strides'), (dict(type='ResNet', depth=18, num_stages=5), 'num_stages'),
+    (dict(type='ResNeXt', depth=18), 'depth'), (dict(type='SEResNet', depth=34), 'depth'), (dict(type='SCNet', depth=152), 'depth'),
+    (dict(type='ResNeSt', depth=18), 'depth'), (dict(type='RegNet', arch='regnety_400mf'), 'arch'),
+    (dict(type='VGG', depth=12), 'depth'), (dict(type='VGG', depth=11, num_stages=6), 'num_stages'),
+    (dict(type='MobileNetV2', out_indices=(8, )), 'out_indices'), (dict(type='MobileNetV2', frozen_stages=10), 'frozen_stages'),
+    (dict(type='MobileNetV3', arch='large'), 'arch'), (dict(type='MobileNetV3', out_indices=(11, )), 'out_indices'),
+    (dict(type='ShuffleNetV1', groups=5), 'groups'), (dict(type='ShuffleNetV2', widen_factor=.3), 'widen_factor'),
+    (dict(type='ViPNAS_ResNet', depth=18), 'depth'), (dict(type='ViPNAS_MobileNetV3', wid=(8, 8)), 'wid'),
+])
+def test_wrong_arguments_are_named(cfg, text):
+    with pytest.raises(ValueError, match=text):
+        MODELS.build(cfg)
+
+
+@pytest.mark.parametrize('name', ['ResNet', 'ResNeXt', 'RegNet', 'MobileNetV2', 'AlexNet'])
+def test_misspelt_arguments_are_refused(name):
+    with pytest.raises(TypeError, match='out_indexes'):
+        build(name, out_indexes=(0, ))
+
+
+@pytest.mark.parametrize('depth, parameters, entries', [(50, 33_999_697, 338), (101, 52_991_825, 644), (152, 68_635_473, 950)])
+def test_simple_baseline_counts(depth, parameters, entries):
+    with torch.device('meta'):
+        model = nn.ModuleDict(dict(backbone=ResNet(depth), head=HeatmapHead(2048, 17)))
+    assert (count_parameters(model), len(model.state_dict())) == (parameters, entries)
+
+
+@pytest.mark.parametrize('ours, theirs, sizes', [
+    (MobileNetV2, 'mobilenet_v2', 'features'), (ShuffleNetV2, 'shufflenet_v2_x1_0', None)])
+def test_wrapped_networks_are_torchvisions_own(ours, theirs, sizes):
+    net, original, x = ours().eval(), torchvision.models.get_model(theirs).eval(), torch.randn(1, 3, 64, 48)
+    report = net.net.load_state_dict(original.state_dict(), strict=False)
+    assert not report.missing_keys and all(k.startswith(('classifier', 'fc')) for k in report.unexpected_keys)
+    outputs = []
+    last = original.features if sizes else original.conv5
+    last.register_forward_hook(lambda m, args, out: outputs.append(out))
+    with torch.no_grad():
+        original(x)
+        assert torch.equal(net(x)[-1], outputs[0])
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50])
+def test_resnet_has_torchvisions_names_and_shapes(depth):
+    with torch.device('meta'):
+        ours, theirs = ResNet(depth).state_dict(), torchvision.models.get_model(f'resnet{depth}').state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith('fc.')}
+
+
+def test_adapter_messages_use_the_outside_names():
+    model = nn.ModuleDict(dict(backbone=MobileNetV2(.25)))
+    state = model.state_dict()
+    state['backbone.conv1.conv.weight'] = torch.zeros(3)
+    state['backbone.surplus'] = state.pop('backbone.layer2.0.conv.1.bn.weight')
+    with pytest.raises(RuntimeError) as e:
+        model.load_state_dict(state)
+    for text in ('Missing key(s) in state_dict: "backbone.layer2.0.conv.1.bn.weight"',
+                 'Unexpected key(s) in state_dict: "backbone.surplus"', 'size mismatch for backbone.conv1.conv.weight'):
+        assert text in str(e.value)
+    assert 'features' not in str(e.value)
+
+
+def test_adapter_state_shares_memory_with_the_parameters():
+    net = ShuffleNetV2(.5)
+    inside = {t.data_ptr() for t in (*net.parameters(), *net.buffers())}
+    assert {t.data_ptr() for t in net.state_dict().values()} == inside
+    assert isinstance(net, (LibraryBackbone, BaseBackbone)) and not any(k.startswith('net.') for k in net.state_dict())
+
+
+def test_timm_backbone():
+    x = torch.randn(1, 3, 64, 48)
+    try:
+        import timm  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match=r'pip install posebook\[timm\]'):
+            MODELS.build(dict(type='TIMMBackbone', model_name='resnet10t'))
+        return
+    net = MODELS.build(dict(type='TIMMBackbone', model_name='resnet10t', features_only=True, out_indices=(2, 4)))
+    assert [tuple(m.shape) for m in net(x)] == [(1, 128, 8, 6), (1, 512, 2, 2)]
+    with pytest.raises(ValueError, match='model_name'):
+        MODELS.build(dict(type='TIMMBackbone', model_name='resnet'))
+
+
+def test_without_timm_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'timm', None)
+    with pytest.raises(ImportError, match=r'pip install posebook\[timm\]'):
+        MODELS.build(dict(type='TIMMBackbone', model_name='resnet10t'))

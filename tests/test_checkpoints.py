@@ -1,0 +1,516 @@
+"""Checkpoints from files, servers and other toolkits: what is refused, what fits, and what is said about the rest."""
+import hashlib
+import http.server
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from posebook.models import (CheckpointMismatchError, HeatmapHead, HRNet, TopdownPoseEstimator, hrnet_extra,
+                             init_weights, load_checkpoint, read_checkpoint, save_checkpoint, to_official_state_dict)
+from posebook.models import checkpoints as module
+
+
+def tiny(keypoints=17, width=8):
+    extra = hrnet_extra(width, num_modules=(1, 1, 1), num_blocks=1)
+    return TopdownPoseEstimator(HRNet(extra), head=HeatmapHead(width, keypoints, deconv_out_channels=None)).eval()
+
+
+@pytest.fixture(scope='module')
+def published():
+    torch.manual_seed(0)
+    return tiny()
+
+
+def same(model, state):
+    return all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+# --- nothing in a file is run
+
+class Runs:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(marker):
+    """Pickles that would make the file `marker`."""
+    return {'os.system': Runs(os.system, f'touch {marker}'), 'eval': Runs(eval, f'open({str(marker)!r}, "w")'),
+            'exec': Runs(exec, f'open({str(marker)!r}, "w")'), 'open': Runs(open, str(marker), 'w'),
+            'touch': Runs(Path(marker).touch), 'subprocess': Runs(subprocess.call, ['touch', str(marker)]),
+            'getattr': Runs(getattr, Runs(__import__, 'os'), 'system'), 'numpy': Runs(np.save, str(marker), [1])}
+
+
+@pytest.mark.parametrize('name', attacks('x'))
+@pytest.mark.parametrize('how', ['pickle', 'torch', 'old torch', 'inside'])
+@pytest.mark.parametrize('suffix', ['.pth', '.bin'])
+def test_a_pickle_that_runs_code_is_refused(tmp_path, name, how, suffix):
+    marker, path = tmp_path / 'was_here', tmp_path / f'evil{suffix}'
+    attack = attacks(marker)[name]
+    if how == 'pickle':
+        path.write_bytes(pickle.dumps(attack))
+    else:
+        content = dict(state_dict=dict(w=torch.ones(1)), meta=attack) if how == 'inside' else attack
+        torch.save(content, path, _use_new_zipfile_serialization=how != 'old torch')
+    for read in (read_checkpoint, lambda p: load_checkpoint(nn.Linear(1, 1), p)):
+        with pytest.raises(ValueError, match=f'evil{suffix} is not a checkpoint that can be read safely'):
+            read(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize('name', ['os.system', 'eval', 'open'])
+def test_the_attacks_would_work_elsewhere(tmp_path, name):
+    pickle.loads(pickle.dumps(attacks(tmp_path / 'was_here')[name]))
+    assert (tmp_path / 'was_here').exists()
+
+
+def test_getattr_answers_for_the_history_buffer_alone():
+    assert module._method_name(module.HistoryBuffer, 'mean') == 'mean'
+    for owner, name in [(os, 'system'), (dict, 'get'), (module.HistoryBuffer, 1), (module.HistoryBuffer(), 'mean')]:
+        with pytest.raises(pickle.UnpicklingError):
+            module._method_name(owner, name)
+
+
+MMENGINE = '''
+from collections import OrderedDict
+import numpy as np
+
+class HistoryBuffer:
+    """Pickled as MMEngine's: its methods are part of its state."""
+    _statistics_methods = OrderedDict()
+
+    def __init__(self, values):
+        self._max_length = 1000000
+        self._log_history, self._count_history = np.array(values), np.ones(len(values))
+        self._statistics_methods.update(mean=HistoryBuffer.mean)
+
+    def __getstate__(self):
+        self.__dict__.update(statistics_methods=self._statistics_methods)
+        return self.__dict__
+
+    def mean(self):
+        return self._log_history.mean()
+'''
+
+
+def test_a_checkpoint_of_mmengine_loads_without_mmengine(tmp_path, monkeypatch):
+    name = 'mmengine.logging.history_buffer'
+    fakes = {n: types.ModuleType(n) for n in ('mmengine', 'mmengine.logging', name)}
+    for n, fake in fakes.items():
+        monkeypatch.setitem(sys.modules, n, fake)
+    exec(MMENGINE, fakes[name].__dict__)
+    model = nn.Linear(2, 1)
+    torch.save(dict(
+        meta=dict(epoch=210, cfg='model = dict()', seed=np.int64(3), time='20230101', best_score=np.float32(.75),
+                  dataset_meta=dict(sigmas=np.array([.026, .025], np.float32),
+                                    flip_indices=np.arange(2), names=['nose', 'eye'])),
+        state_dict=OrderedDict(model.state_dict()), optimizer=torch.optim.Adam(model.parameters()).state_dict(),
+        message_hub=dict(log_scalars=OrderedDict(loss=fakes[name].HistoryBuffer([3., 2., 1.])),
+                         runtime_info=OrderedDict(iter=7, best=np.float64(.5)), resumed_keys=OrderedDict(iter=True))),
+        tmp_path / 'epoch_210.pth')
+    for n in fakes:
+        monkeypatch.delitem(sys.modules, n)
+    before = set(torch.serialization.get_safe_globals())
+    got = read_checkpoint(tmp_path / 'epoch_210.pth')
+    assert 'mmengine' not in sys.modules and set(torch.serialization.get_safe_globals()) == before
+    buffer = got['message_hub']['log_scalars']['loss']
+    assert buffer._log_history.tolist() == [3, 2, 1] and buffer.statistics_methods == dict(mean='mean')
+    assert got['meta']['seed'] == 3 and got['meta']['best_score'] == .75
+    assert got['message_hub']['runtime_info']['best'] == .5
+    assert got['meta']['dataset_meta']['sigmas'].dtype == np.float32
+    assert load_checkpoint(nn.Linear(2, 1), tmp_path / 'epoch_210.pth').ok
+
+
+@pytest.mark.parametrize('core', ['core', '_core'])
+def test_numpy_data_of_both_numpy_generations(tmp_path, core):
+    data = pickle.dumps(dict(a=np.arange(3.), s=np.float64(2)), protocol=2)
+    here = np.float64(1).__reduce__()[0].__module__.split('.')[1].encode()
+    (tmp_path / 'a.pth').write_bytes(data.replace(b'numpy.' + here + b'.', b'numpy.' + core.encode() + b'.'))
+    with module._allowing(module.HARMLESS):
+        with open(tmp_path / 'a.pth', 'rb') as file:
+            got = torch._weights_only_unpickler.load(file, encoding='utf-8')
+    assert got['a'].tolist() == [0, 1, 2] and got['s'] == 2
+
+
+@pytest.mark.parametrize('content, why', [
+    (b'', 'empty'), (b'<!DOCTYPE html><html>', 'web page'),
+    (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
+    (b'not a checkpoint', ''), (b'PK\x03\x04broken', '')])
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_what_else_a_file_may_be(tmp_path, content, why, suffix):
+    (tmp_path / f'w{suffix}').write_bytes(content)
+    with pytest.raises(ValueError, match=rf'w\{suffix} is not a checkpoint.*{why}'):
+        read_checkpoint(tmp_path / f'w{suffix}')
+
+
+# --- files and round trips
+
+@pytest.mark.parametrize('suffix', ['.pth', '.pt', '.bin', '.safetensors'])
+def test_save_and_load(tmp_path, published, suffix):
+    path = save_checkpoint(published, tmp_path / f'new/w{suffix}', meta=dict(dataset_meta=dict(name='mini'), note='x'))
+    model = tiny()
+    report = load_checkpoint(model, path)
+    assert report.ok and same(model, published.state_dict()) and report.source == path.name
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    if suffix != '.safetensors':
+        raw = torch.load(path, weights_only=True)
+        assert list(raw) == ['meta', 'state_dict'] and raw['meta']['dataset_meta'] == dict(name='mini')
+
+
+def test_old_file_format_and_file_url(tmp_path, published):
+    path = tmp_path / 'old style.pth'
+    torch.save(published.state_dict(), path, _use_new_zipfile_serialization=False)
+    for source in (path, str(path), path.as_uri()):
+        assert load_checkpoint(tiny(), source).ok
+
+
+def test_tied_weights_are_saved_and_loaded(tmp_path):
+    def tied():
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        model[1].weight = model[0].weight
+        return model
+    model, other = tied(), tied()
+    for suffix in ('.pth', '.safetensors'):
+        assert load_checkpoint(other, save_checkpoint(model, tmp_path / f't{suffix}')).ok
+        assert same(other, model.state_dict())
+
+
+@pytest.mark.parametrize('source, text', [
+    ('open-mmlab://resnet50', 'model zoo'), ('mmcls://resnet50', 'model zoo'), ('s3://bucket/w.pth', 'allowed are'),
+    ('torchvision://resnet5', 'did you mean resnet50'), ('torchvision://resnet50.v9', 'imagenet1k_v1'),
+    ('https://a.org/', 'names no file')])
+def test_sources_that_are_none(source, text, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        read_checkpoint(source, cache_dir=tmp_path)
+
+
+def test_torchvision_means_the_first_weights():
+    assert module.torchvision_url('resnet50').endswith('resnet50-0676ba61.pth')
+    assert module.torchvision_url('resnet50.imagenet1k_v2').endswith('resnet50-11ad3fa6.pth')
+    assert 'convnext_tiny' in module.torchvision_url('convnext_tiny')
+
+
+# --- the network
+
+class Server(http.server.BaseHTTPRequestHandler):
+    payload = b''
+    asked = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        if 'missing' in self.path or 'private' in self.path:
+            return self.send_error(404 if 'missing' in self.path else 403)
+        if 'moved' in self.path:
+            self.send_response(302)
+            self.send_header('Location', self.path.replace('moved', 'there'))
+            return self.end_headers()
+        self.send_response(200)
+        if 'unsized' not in self.path:
+            self.send_header('Content-Length', str(len(self.payload)))
+        self.end_headers()
+        body = self.payload[:len(self.payload) // 2] if 'cut' in self.path or 'slow' in self.path else self.payload
+        self.wfile.write(body)
+        if 'slow' in self.path:
+            self.wfile.flush()
+            time.sleep(1.5)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '*')
+    save_checkpoint(nn.Linear(20, 30), tmp_path / 'payload.pth')
+    Server.payload, Server.asked = (tmp_path / 'payload.pth').read_bytes(), []
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+def files(folder):
+    return [p for p in folder.rglob('*') if p.is_file()]
+
+
+@pytest.mark.parametrize('name', ['w.pth', 'w-{}.pth', 'unsized.pth', 'moved/w.pth', 'w-{}.pth?download=true'])
+def test_download_once(host, tmp_path, name):
+    url = f'{host}/{name.format(hashlib.sha256(Server.payload).hexdigest()[:8])}'
+    for _ in range(2):
+        assert load_checkpoint(nn.Linear(20, 30), url, cache_dir=tmp_path / 'cache', progress=False).ok
+    assert len(Server.asked) == (2 if 'moved' in name else 1)
+    assert [p.read_bytes() for p in files(tmp_path / 'cache')] == [Server.payload]
+
+
+@pytest.mark.parametrize('name, error, text', [
+    ('missing.pth', ConnectionError, '404 Not Found; check the address'),
+    ('private.pth', ConnectionError, '403 Forbidden'),
+    ('cut.pth', ConnectionError, r'broke after \d+ of \d+ bytes'), ('cut-00000000.pth', ConnectionError, 'broke after'),
+    ('w-00000000.pth', ValueError, 'promises a SHA-256 of 00000000'),
+    ('slow.pth', ConnectionError, r'nothing for 0\.2 s')])
+def test_a_download_that_fails_leaves_nothing(host, tmp_path, name, error, text):
+    for _ in range(2):  # and the second try is not fooled by the first
+        with pytest.raises(error, match=text):
+            read_checkpoint(f'{host}/{name}', cache_dir=tmp_path / 'cache', timeout=.2, progress=False)
+    assert not files(tmp_path / 'cache')
+
+
+def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '*')
+    with pytest.raises(ConnectionError) as caught:
+        read_checkpoint('http://127.0.0.1:9/w-36af842e.pth', cache_dir=tmp_path, progress=False)
+    assert str(tmp_path / 'w-36af842e.pth') in str(caught.value) and 'by hand' in str(caught.value)
+    save_checkpoint(nn.Linear(1, 1), tmp_path / 'w-36af842e.pth')  # as told
+    assert read_checkpoint('http://127.0.0.1:9/w-36af842e.pth', cache_dir=tmp_path)['state_dict']
+
+
+def test_equal_names_of_different_addresses_do_not_mix(host, tmp_path):
+    for folder in 'ab':
+        read_checkpoint(f'{host}/{folder}/latest.pth', cache_dir=tmp_path / 'cache', progress=False)
+    assert len(files(tmp_path / 'cache')) == 2
+
+
+def test_an_interrupted_download_leaves_nothing(host, tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(os, 'fsync', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        read_checkpoint(f'{host}/w.pth', cache_dir=tmp_path / 'cache', progress=False)
+    assert not files(tmp_path / 'cache')
+
+
+# --- names and shapes
+
+WRAPPINGS = {
+    'plain': lambda s: s, 'MMPose': lambda s: dict(meta=dict(), state_dict=s), 'official': to_official_state_dict,
+    'official wrapped': lambda s: dict(state_dict={f'module.{k}': v for k, v in to_official_state_dict(s).items()}),
+    'MMPose 0.x': lambda s: dict(state_dict={k.replace('head.', 'keypoint_head.'): v for k, v in s.items()}),
+    'parallel': lambda s: {f'module.{k}': v for k, v in s.items()},
+    'Lightning': lambda s: dict(state_dict={f'model.{k}': v for k, v in s.items()}),
+    'model': lambda s: dict(model=s, optimizer=dict(), epoch=3), 'EMA alone': lambda s: dict(ema_state_dict=s),
+    'EMA beside': lambda s: dict(ema_state_dict={k: v * 0 for k, v in s.items()}, state_dict=s),
+    'twice': lambda s: dict(model=dict(state_dict=s))}
+
+
+@pytest.mark.parametrize('name', WRAPPINGS)
+def test_every_dialect_loads_strictly(published, name):
+    model = tiny()
+    assert load_checkpoint(model, WRAPPINGS[name](published.state_dict())).ok
+    assert same(model, published.state_dict())
+
+
+def test_hrnet_w32_in_the_official_and_in_mmposes_layout(tmp_path):
+    torch.manual_seed(0)
+    source = TopdownPoseEstimator(HRNet(hrnet_extra(32)), head=HeatmapHead(32, 17, deconv_out_channels=None)).eval()
+    state = source.state_dict()
+    torch.save(to_official_state_dict(state), tmp_path / 'pose_hrnet_w32_256x192.pth',
+               _use_new_zipfile_serialization=False)
+    torch.save(dict(meta=dict(), state_dict=OrderedDict(state)), tmp_path / 'td-hm_hrnet-w32.pth')
+    assert len(state) == 1754 and 'conv1.weight' in torch.load(tmp_path / 'pose_hrnet_w32_256x192.pth')
+    x, outputs = torch.randn(1, 3, 64, 64), []
+    for name in ('pose_hrnet_w32_256x192.pth', 'td-hm_hrnet-w32.pth'):
+        model = TopdownPoseEstimator(HRNet(hrnet_extra(32)), head=HeatmapHead(32, 17, deconv_out_channels=None)).eval()
+        report = load_checkpoint(model, tmp_path / name, strict=True)
+        assert report.ok and len(report.loaded) == 1754
+        with torch.no_grad():
+            outputs.append(model(x))
+    with torch.no_grad():
+        want = source(x)
+    assert torch.equal(outputs[0], want) and torch.equal(outputs[1], want) and want.abs().max() > 0
+
+
+def test_simple_baseline_in_the_official_layout():
+    def sb():
+        return TopdownPoseEstimator(nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 8, 3))),
+                                    head=HeatmapHead(8, 17, deconv_out_channels=(8, ), deconv_kernel_sizes=(4, )))
+    source, model = sb(), sb()
+    official = {k.removeprefix('backbone.').removeprefix('head.'): v for k, v in source.state_dict().items()}
+    assert load_checkpoint(model, official).layout.startswith('official') and same(model, source.state_dict())
+
+
+def backbone_of(state):
+    return {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+
+
+IMAGENET = {'incre_modules.0.0.conv1.weight': torch.ones(2, 2), 'final_layer.0.weight': torch.ones(2),
+            'classifier.weight': torch.ones(2, 2),
+            'classifier.bias': torch.ones(2), 'stage4.0.fuse_layers.1.0.0.0.weight': torch.ones(2)}
+
+
+@pytest.mark.parametrize('extra', [
+    {'fc.weight': torch.ones(2, 2), 'fc.bias': torch.ones(2)}, {'head.fc.weight': torch.ones(2)},
+    {'classifier.6.weight': torch.ones(2)}, {'heads.head.weight': torch.ones(2)}, IMAGENET])
+def test_the_classifier_of_an_imagenet_backbone_is_no_mismatch(published, extra):
+    backbone = tiny().backbone
+    report = load_checkpoint(backbone, {**backbone_of(published.state_dict()), **extra})
+    assert report.ok and sorted(report.ignored) == sorted(extra)
+
+
+def test_counters_do_not_matter(published):
+    state = {k: v for k, v in published.state_dict().items() if not k.endswith('num_batches_tracked')}
+    report = load_checkpoint(tiny(), state)
+    assert report.ok and len(report.ignored) == len(published.state_dict()) - len(state) > 0
+    state = {'weight': torch.ones(1, 1), 'bias': torch.ones(1), 'num_batches_tracked': torch.tensor(1)}
+    assert load_checkpoint(nn.Linear(1, 1), state).ok
+
+
+def mismatches(published):
+    state, renamed = published.state_dict(), {}
+    for k, v in state.items():
+        renamed[k.replace('conv1', 'convolution')] = v
+    def without(part):
+        return {k: v for k, v in state.items() if part not in k}
+    resnet101 = {f'layer{i + 1}.{b}.conv{c}.weight': torch.zeros(1) for i, n in enumerate((3, 4, 23, 3))
+                 for b in range(n) for c in (1, 2, 3)}
+
+    class ResNet50(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for i, n in enumerate((3, 4, 6, 3)):
+                blocks = [nn.ModuleDict({f'conv{c}': nn.Linear(1, 1, bias=False) for c in (1, 2, 3)}) for _ in range(n)]
+                self.add_module(f'layer{i + 1}', nn.ModuleList(blocks))
+
+    deconvolutions = TopdownPoseEstimator(HRNet(hrnet_extra(8, (1, 1, 1), 1)), head=HeatmapHead(8, 17))
+    return {
+        'keypoints': (tiny(14), state, 'your head has 14 keypoints, the checkpoint 17'),
+        'width': (tiny(width=16), state, 'the checkpoint is HRNet-W8, your model HRNet-W16'),
+        'depth': (ResNet50(), resnet101, 'the checkpoint is ResNet-101, your model ResNet-50'),
+        'no head': (tiny(), backbone_of(state), 'load_checkpoint(model.backbone, ...)'),
+        'estimator for a backbone': (tiny().backbone, state, "prefix='backbone.'"),
+        'no name': (nn.Linear(2, 2), state, 'no name in common'),
+        'deconvolutions': (deconvolutions, state, 'deconv_out_channels=None'),
+        'grey': (nn.Sequential(OrderedDict(conv1=nn.Conv2d(1, 8, 3))),
+                 {'conv1.weight': torch.ones(8, 3, 3, 3), 'conv1.bias': torch.ones(8)},
+                 'your model takes 1 input channels, the checkpoint 3'),
+        'one missing': (tiny(), without('backbone.stage2.0.branches.0.0.conv1'), ''), 'renamed': (tiny(), renamed, ''),
+        'one more': (tiny(), {**state, 'backbone.surprise': torch.ones(1)}, '')}
+
+
+@pytest.mark.parametrize('name', [
+    'keypoints', 'width', 'depth', 'no head', 'estimator for a backbone', 'no name', 'deconvolutions', 'grey',
+    'one missing', 'renamed', 'one more'])
+def test_what_does_not_fit_raises_with_a_cause_and_changes_nothing(published, name):
+    model, checkpoint, cause = mismatches(published)[name]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_checkpoint(model, checkpoint)
+    report = caught.value.report
+    assert isinstance(caught.value, ValueError) and not report.ok and same(model, before)
+    assert any(cause in c for c in report.causes) or not cause, report
+    for text in (str(caught.value), report._repr_html_().replace('&#x27;', "'")):
+        assert all(c in text for c in report.causes) or '<' in text
+    if report.loaded:
+        with pytest.warns(UserWarning, match='loaded in part'):
+            partial = load_checkpoint(model, checkpoint, strict=False)
+        assert len(partial.loaded) == len(report.loaded)
+        assert all(tuple(model.state_dict()[k].shape) == shapes[0] for k, shapes in partial.mismatched.items())
+    else:
+        with pytest.raises(CheckpointMismatchError):  # nothing at all is no partial load
+            load_checkpoint(model, checkpoint, strict=False)
+
+
+def test_prefix_and_revise_keys(published):
+    state = published.state_dict()
+    backbone = tiny().backbone
+    for prefix in ('backbone', 'backbone.'):
+        report = load_checkpoint(backbone, dict(state_dict=state), prefix=prefix)
+        assert report.ok and same(backbone, published.backbone.state_dict()) and len(report.ignored) == 2
+    with pytest.raises(ValueError, match="prefix='neck.': no entry begins .* has backbone., head."):
+        load_checkpoint(backbone, state, prefix='neck')
+    odd = {f'net.{k}'.replace('.head.', '.top.'): v for k, v in state.items()}
+    assert load_checkpoint(tiny(), odd, revise_keys=[(r'^net\.', ''), (r'^top\.', 'head.')]).ok
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_follow_the_model(published, dtype):
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in published.state_dict().items()}
+    model = tiny()
+    report = load_checkpoint(model, state)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert report.ok and list(report.cast) == [(str(dtype)[6:], 'float32')] and str(dtype)[6:] in str(report)
+    torch.testing.assert_close(model.head.final_layer.weight, published.head.final_layer.weight, atol=1e-2, rtol=1e-2)
+
+
+def test_names_that_hooks_translate(published):
+    """A wrapped network shows other names than its own, and accepts both."""
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(2, 2)
+
+            def show(m, s, p, _):
+                for k in list(s):
+                    s[k.replace('inner.', 'shown.')] = s.pop(k)
+
+            def accept(m, s, p, *_):
+                m.note = p
+                for k in [k for k in s if k.startswith(p + 'shown.')]:
+                    s[k.replace('shown.', 'inner.')] = s.pop(k)
+            self.register_state_dict_post_hook(show)
+            self.register_load_state_dict_pre_hook(accept)
+    source, model = Wrapped(), nn.ModuleDict(dict(backbone=Wrapped()))
+    for state in (source.state_dict(), {'inner.' + k: v for k, v in source.inner.state_dict().items()}):
+        model['backbone'].inner.weight.data.zero_()
+        report = load_checkpoint(model['backbone'], state)
+        assert report.ok and report.loaded == ['shown.weight', 'shown.bias']
+        assert torch.equal(model['backbone'].inner.weight, source.inner.weight)
+        assert load_checkpoint(model, {f'backbone.{k}': v for k, v in state.items()}).ok
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_checkpoint(model['backbone'], {'inner.weight': torch.ones(2, 2)})
+    assert caught.value.report.missing == ['shown.bias'] and not hasattr(model['backbone'], 'note')
+
+
+def test_no_tensors_is_said():
+    for content in (dict(), dict(meta=dict(), state_dict=dict()), dict(epoch=3)):
+        with pytest.raises(ValueError, match='holds no tensors'):
+            load_checkpoint(nn.Linear(1, 1), content)
+
+
+# --- init_cfg
+
+def with_init(path, level='backbone', **more):
+    cfg = dict(type='Pretrained', checkpoint=str(path), **more)
+    extra = hrnet_extra(8, num_modules=(1, 1, 1), num_blocks=1)
+    return TopdownPoseEstimator(dict(type='HRNet', extra=extra, init_cfg=cfg if level == 'backbone' else None),
+                                head=dict(type='HeatmapHead', in_channels=8, out_channels=17, deconv_out_channels=None),
+                                init_cfg=[cfg] if level == 'model' else None)
+
+
+def test_a_constructor_fetches_nothing(tmp_path):
+    model = with_init(tmp_path / 'not there.pth')
+    with pytest.raises(FileNotFoundError, match='not there'):
+        init_weights(model)
+
+
+def test_init_weights(tmp_path, published):
+    path = save_checkpoint(published, tmp_path / 'w.pth')
+    model = with_init(path, prefix='backbone.')
+    reports = init_weights(model)
+    assert list(reports) == ['backbone'] and reports['backbone'].ok
+    assert same(model.backbone, published.backbone.state_dict())
+    assert not torch.equal(model.head.final_layer.weight, published.head.final_layer.weight)
+    model = with_init(path, level='model')
+    assert list(init_weights(model)) == [''] and same(model, published.state_dict())
+    torch.save({**backbone_of(published.state_dict()), 'surprise': torch.ones(1)}, tmp_path / 'b.pth')
+    assert init_weights(with_init(tmp_path / 'b.pth'))['backbone'].unexpected == ['surprise']  # listed, no warning
+    part = {k: v for k, v in backbone_of(published.state_dict()).items() if 'stage4' not in k}
+    torch.save(part, tmp_path / 'part.pth')
+    with pytest.warns(UserWarning, match='backbone was loaded in part'):
+        init_weights(with_init(tmp_path / 'part.pth'))
+    with pytest.raises(ValueError, match='Pretrained needs checkpoint'):
+        init_weights(with_init(path, prefx='backbone.'))
+    assert init_weights(tiny()) == {}
