@@ -39,7 +39,7 @@ setup(
     ],
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('dev', 'timm')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     packages=find_packages(include=['posebook', 'posebook.*']) + ['posebook.nbs', 'posebook.data_samples'],
     package_dir={'posebook': 'posebook', 'posebook.nbs': 'nbs',

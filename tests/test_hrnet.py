@@ -20,7 +20,8 @@ torch.set_num_threads(1)
 
 
 def tiny_extra(width=4, **kwargs):
-    return hrnet_extra(width, **{**dict(num_modules=(1, 1, 1), num_blocks=1, stem_width=8), **kwargs})
+    small = dict(num_modules=(1, 1, 1), num_blocks=1, stem_width=8)
+    return hrnet_extra(width, **{**small, **kwargs})
 
 
 def tiny_hrnet(**kwargs):
@@ -390,7 +391,8 @@ def test_classifier_walks_down_the_branches():
 def test_trunk_weights_move_between_versions():
     classifier, pose = HRNetClassifier(tiny_extra(), 3), tiny_hrnet()
     report = pose.load_state_dict(classifier.state_dict(), strict=False)
-    heads = ('incre_modules', 'downsamp_modules', 'final_layer', 'classifier', 'stage4.0.fuse_layers')
+    heads = ('incre_modules', 'downsamp_modules', 'final_layer', 'classifier',
+             'stage4.0.fuse_layers')
     assert not report.missing_keys
     assert all(k.startswith(heads) for k in report.unexpected_keys)
 
@@ -414,7 +416,8 @@ def loop_macs(model, x):
 
 
 @pytest.mark.parametrize('model, shape', [
-    (lambda: tiny_hrnet(), (2, 3, 32, 64)), (lambda: HRNetClassifier(tiny_extra(), 3), (1, 3, 64, 64)),
+    (lambda: tiny_hrnet(), (2, 3, 32, 64)),
+    (lambda: HRNetClassifier(tiny_extra(), 3), (1, 3, 64, 64)),
     (lambda: nn.ConvTranspose2d(6, 4, 4, 2, 1, groups=2), (3, 6, 5, 7)),
     (lambda: nn.Conv2d(6, 4, 3, 2, groups=2), (1, 6, 9, 8)), (lambda: nn.Linear(5, 3), (2, 7, 5))])
 def test_macs_equal_a_loop(model, shape):

@@ -6,12 +6,13 @@
 __all__ = ['COCO', 'MPII', 'BUILTIN_INFOS', 'make_dataset_info', 'check_dataset_info', 'parse_pose_metainfo', 'load_dataset_info']
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #5f698d85
-import ast
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..config_reader import read_file
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #e835a601
 def make_dataset_info(dataset_name: str, keypoints: list[tuple], links: list[tuple],
@@ -265,111 +266,12 @@ def load_dataset_info(path: str | os.PathLike) -> dict:
     """
     path = Path(path)
     if path.is_file():
-        return _DataReader(path).read('dataset_info')
+        variables = read_file(path)
+        if not isinstance(variables.get('dataset_info'), dict):
+            raise ValueError(f'{path}: metainfo needs dataset_info = dict(...) in it; found '
+                             f'{sorted(variables) or "nothing"}')
+        return variables['dataset_info']
     if path.suffix in ('.py', '') and path.stem in BUILTIN_INFOS:
         return BUILTIN_INFOS[path.stem]
     raise FileNotFoundError(f'metainfo: there is no file {str(path)!r}, and {path.stem!r} is not '
                             f'one of the built-in datasets: {", ".join(BUILTIN_INFOS)}')
-
-# %% ../../nbs/2_data/201_metainfo.ipynb #40ae8fc4
-class _DataReader:
-    """Evaluates the assignments of a Python file over a whitelist of syntax.
-
-    Known: literals, lists, tuples, dicts, `dict(k=v)`, names assigned earlier in the file, unary
-    minus and + - * /. The size of the file, the depth of nesting and the number of items that
-    arithmetic may create are bounded.
-    """
-
-    max_bytes, max_depth, max_items = 1_000_000, 50, 1_000_000
-
-    def __init__(self, path: Path):
-        self.path, self.items, self.names = path, 0, {}
-
-    def read(self, name: str) -> dict:
-        if self.path.stat().st_size > self.max_bytes:
-            raise ValueError(f'{self.path}: larger than {self.max_bytes} bytes, no metainfo file')
-        try:
-            tree = ast.parse(self.path.read_text(encoding='utf-8'))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-            raise ValueError(f'{self.path} is not a readable Python file: {e}') from None
-        for node in tree.body:
-            target = getattr(node, 'targets', [None])[0]
-            if isinstance(node, ast.Assign) and isinstance(target, ast.Name) \
-                    and len(node.targets) == 1:
-                self.names[target.id] = self.value(node.value)
-            elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-                self.fail(node, 'only assignments are read')
-        if not isinstance(self.names.get(name), dict):
-            raise ValueError(f'{self.path} must assign a dict to {name}; '
-                             f'it assigns {sorted(self.names)}')
-        return self.names[name]
-
-    def value(self, node: ast.AST, depth: int = 0) -> Any:
-        """The value of an expression, or a `ValueError` with its line."""
-        if depth > self.max_depth:
-            self.fail(node, f'nested deeper than {self.max_depth}')
-        rule = getattr(self, f'_{type(node).__name__.lower()}', None)
-        if rule is None:
-            self.fail(node, f'{type(node).__name__} is not allowed')
-        try:
-            return rule(node, depth + 1)
-        except (TypeError, ArithmeticError) as e:
-            self.fail(node, str(e))
-
-    def _constant(self, node, depth):
-        if not isinstance(node.value, (str, int, float, type(None))):
-            self.fail(node, f'{node.value!r} is not allowed')
-        return node.value
-
-    def _list(self, node, depth):
-        return [self.value(item, depth) for item in node.elts]
-
-    def _tuple(self, node, depth):
-        return tuple(self._list(node, depth))
-
-    def _dict(self, node, depth):
-        if None in node.keys:
-            self.fail(node, '** is not allowed')
-        return {self.value(k, depth): self.value(v, depth)
-                for k, v in zip(node.keys, node.values)}
-
-    def _call(self, node, depth):
-        keys = [k.arg for k in node.keywords]
-        if not (isinstance(node.func, ast.Name) and node.func.id == 'dict') \
-                or node.args or None in keys:
-            self.fail(node, f'{ast.unparse(node.func)}(...) is not allowed, only dict(key=value)')
-        return {k.arg: self.value(k.value, depth) for k in node.keywords}
-
-    def _name(self, node, depth):
-        if node.id not in self.names:
-            self.fail(node, f'{node.id!r} is not assigned above')
-        return self.names[node.id]
-
-    def _unaryop(self, node, depth):
-        value = self.value(node.operand, depth)
-        if not isinstance(node.op, (ast.USub, ast.UAdd)):
-            self.fail(node, f'{type(node.op).__name__} is not allowed')
-        return -value if isinstance(node.op, ast.USub) else +value
-
-    def _binop(self, node, depth):
-        a, b = self.value(node.left, depth), self.value(node.right, depth)
-        sizes = [len(v) if isinstance(v, (str, list, tuple)) else 0 for v in (a, b)]
-        if isinstance(node.op, ast.Mult):
-            times = next((v for v in (a, b) if isinstance(v, int)), 1)
-            self.items += max(sizes) * max(times, 0)
-        self.items += sum(sizes)
-        if self.items > self.max_items or any(isinstance(v, int) and abs(v) > 1e18 for v in (a, b)):
-            self.fail(node, 'the result is too large')
-        if isinstance(node.op, ast.Add):
-            return a + b
-        if isinstance(node.op, ast.Sub):
-            return a - b
-        if isinstance(node.op, ast.Mult):
-            return a * b
-        if isinstance(node.op, ast.Div):
-            return a / b
-        self.fail(node, f'{type(node.op).__name__} is not allowed')
-
-    def fail(self, node: ast.AST, reason: str) -> None:
-        raise ValueError(f'{self.path}, line {node.lineno}: {reason}. A metainfo file is read as '
-                         f'data: literals, dict(), names assigned above and + - * /.')

@@ -176,7 +176,8 @@ class Trainer:
     def start_epoch(self) -> None:
         """Everything random in an epoch follows from `(seed, epoch)`: order and augmentation."""
         # accelerate counts epochs by itself and tells the sampler; a resumed run starts higher
-        for part in (self.loader, getattr(self.loader.dataset, 'pipeline', None)):
+        for part in (self.loader, getattr(self.loader.dataset, 'pipeline', None),
+                     *self.model.modules()):  # a head may change its loss after some epochs
             if hasattr(part, 'set_epoch'):
                 part.set_epoch(self.epoch)
 

@@ -317,7 +317,7 @@ def _renamed(state: dict, *rules: tuple[str, str]) -> dict:
 LAYOUTS = {
     'as it is': [],
     'without model.': [(r'model\.', '')],
-    'MMPose 0.x': [(r'keypoint_head\.', 'head.')],
+    'MMPose 0.x': [(r'keypoint_head\.loss\.', 'head.loss_module.'), (r'keypoint_head\.', 'head.')],
     'official HRNet release': [(r'(final_layer|deconv_layers)\.', r'head.\1.'), ('', 'backbone.')],
     'without backbone.': [(r'backbone\.', '')],
 }
