@@ -158,3 +158,9 @@ def test_script_is_small_and_the_other_widgets_do_not_pay():
     assert len(script.encode()) < 30_000
     code = "import sys, posebook.widgets; assert 'posebook.widgets.loss_explorer' not in sys.modules"
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_the_flow_is_trained_wherever_it_is_asked_for_first():
+    with torch.no_grad():
+        flows = trained_flows.__wrapped__()
+    assert len(flows) == len(STEPS)

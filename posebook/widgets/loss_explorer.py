@@ -86,7 +86,7 @@ def one_thread():
 def trained_flows(seed: int = 0) -> tuple[RLELoss, ...]:
     """RLE losses whose flow has seen 0, 10, ... (`STEPS`) batches of `arc_errors`; kept."""
     generator, flows = torch.Generator().manual_seed(seed), []
-    with torch.random.fork_rng(devices=[]), one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread(), torch.enable_grad():  # whoever asks
         torch.manual_seed(seed)
         flow = RealNVP()
         optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)

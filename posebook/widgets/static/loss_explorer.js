@@ -318,7 +318,7 @@ const PAGE = `<div class="pb-panels">
   <div class="pb-checks"><button type="button" class="pb-downhill">one step downhill</button>
   <button type="button" class="pb-train">train the flow</button>${RESET}</div></div>
 <div class="pb-facts">${facts('here', ['value', 'loss'], ['slope', 'gradient, per px'], ['pull', 'its length'])}
-  ${facts('over the crop', ['low', 'lowest'], ['high', 'highest'], ['steepest', 'steepest near the truth'])}
+  ${facts('over the crop', ['low', 'lowest'], ['high', 'colours end at'], ['steepest', 'steepest near the truth'])}
   ${facts('RLE at sigma', ['mean', 'mean loss of the errors'], ['density', 'density at the point'], ['trained', 'batches seen'])}
   ${facts('heatmap', ['scale', 'largest pixel gradient'], ['height', 'height'], ['apart', 'off, heatmap px'])}</div>`;
 
