@@ -137,7 +137,7 @@ class _MultiStage(BaseBackbone):
 
     def __init__(self, block: type[ResidualBlock], expansion: int, unit_channels: int,
                  num_stages: int, num_units: int, num_blocks: Sequence[int],
-                 norm_cfg: dict | None, res_top_channels: int, init_cfg: dict | list | None,
+                 norm_cfg: dict | None, top_channels: int, init_cfg: dict | list | None,
                  **block_args):
         super().__init__()
         name = type(self).__name__
@@ -146,9 +146,9 @@ class _MultiStage(BaseBackbone):
                              f'num_blocks per unit; got {num_stages}, {num_units}, '
                              f'{tuple(num_blocks)}')
         self.init_cfg = init_cfg
-        self.top = _Top(res_top_channels, norm_cfg)
+        self.top = _Top(top_channels, norm_cfg)
         self.add_module(self.stages_name, nn.ModuleList(
-            SingleStageNetwork(block, expansion, res_top_channels, unit_channels, num_blocks,
+            SingleStageNetwork(block, expansion, top_channels, unit_channels, num_blocks,
                                i == num_stages - 1, norm_cfg, **block_args)
             for i in range(num_stages)))
         initialize(self, init_cfg)
@@ -262,4 +262,4 @@ class RSN(_MultiStage):
                  expand_times: int = 26, init_cfg: dict | list | None = _INIT):
         super().__init__(RSB, 1, unit_channels, num_stages, num_units, num_blocks, norm_cfg,
                          res_top_channels, init_cfg, num_steps=num_steps,
-                         expand_times=expand_times)
+                         expand_times=expand_times, res_top_channels=res_top_channels)

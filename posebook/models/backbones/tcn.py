@@ -66,7 +66,8 @@ class TCN(nn.Module):
         kernel_sizes: of the first layer and of every block, odd; their product is the
             receptive field in frames.
         causal, residual, use_stride_conv, dropout: see `BasicTemporalBlock`.
-        max_norm: after each forward pass in training, filters longer than this are shortened.
+        max_norm: before each forward pass, convolutions whose weights, all taken as one vector,
+            are longer than this are shortened to it.
     Source: Pavllo et al., 3D Human Pose Estimation in Video with Temporal Convolutions and
     Semi-Supervised Training, CVPR 2019.
     """
@@ -105,8 +106,8 @@ class TCN(nn.Module):
             raise ValueError(f'TCN: input must be (B, {self.in_channels}, T) with T at least '
                              f'{self.receptive_field}, the product of kernel_sizes; got '
                              f'{tuple(x.shape)}. Pad the sequence by its first and last frame.')
-        if self.training and self.max_norm is not None:
-            self._shorten_filters()
+        if self.max_norm is not None:
+            self._shorten_weights()
         x, outs = self.dropout(self.expand_conv(x)), []
         for block in self.tcn_blocks:
             x = block(x)
@@ -114,7 +115,7 @@ class TCN(nn.Module):
         return tuple(outs)
 
     @torch.no_grad()
-    def _shorten_filters(self) -> None:
+    def _shorten_weights(self) -> None:
         for m in self.modules():
             if isinstance(m, nn.Conv1d):
-                m.weight.copy_(m.weight.renorm(2, 0, self.max_norm))
+                m.weight.mul_((self.max_norm / (m.weight.norm() + 1e-6)).clamp(max=1))
