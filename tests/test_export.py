@@ -106,10 +106,11 @@ def test_the_cover_lists_every_chapter():
     assert [p.name for p in chapters() if p.name != 'index.ipynb' and p.name not in cover] == []
 
 
-def test_the_committed_study_is_the_full_one():
-    study = nbformat.read(NBS / '9_studies/903_low_resolution.ipynb', as_version=4)
+@pytest.mark.parametrize('name, seeds', [('903_low_resolution', 3), ('905_heads', 4)])
+def test_the_committed_study_is_the_full_one(name, seeds):
+    study = nbformat.read(NBS / f'9_studies/{name}.ipynb', as_version=4)
     printed = ''.join(o.get('text', '') for c in study.cells for o in c.get('outputs', []))
-    assert 'full study: 3 seeds' in printed and 'QUICK LOOK' not in printed, \
+    assert f'full study: {seeds} seeds' in printed and 'QUICK LOOK' not in printed, \
         'run it with POSEBOOK_STUDY=full before it is committed'
 
 
