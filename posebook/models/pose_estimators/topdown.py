@@ -140,7 +140,8 @@ class TopdownPoseEstimator(nn.Module):
         if self.test_cfg.get('flip_test', False):
             feats = [feats, self.extract_feat(inputs.flip(-1))]
         preds = self.head.predict(feats, data_samples, test_cfg=self.test_cfg)
-        instances, fields = preds if isinstance(preds, tuple) else (preds, [None] * len(preds))
+        instances, fields = preds if isinstance(preds, tuple) else (preds, None)
+        fields = [None] * len(instances) if fields is None else fields
         indices = self.test_cfg.get('output_keypoint_indices')
         return [add_pred_to_datasample(i, s, f, indices)
                 for i, s, f in zip(instances, data_samples, fields)]
