@@ -292,7 +292,8 @@ const keysOf = (store) => ({
 /** Play the flow's training, a state every 350 ms. */
 function playOf(store, button, signal) {
   let clock = 0;
-  const stop = () => { clearInterval(clock); clock = 0; };
+  const show = () => put(button, clock ? 'stop' : 'train the flow');
+  const stop = () => { clearInterval(clock); clock = 0; show(); };
   signal.addEventListener('abort', stop);
   button.addEventListener('click', () => {
     if (clock) return stop();
@@ -303,7 +304,7 @@ function playOf(store, button, signal) {
       store.change({ step });
     }, 350);
   }, { signal });
-  return () => put(button, clock ? 'stop' : 'train the flow');
+  return show;
 }
 
 // ---- the page
