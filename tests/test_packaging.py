@@ -53,7 +53,7 @@ def test_wheel_carries_the_book(wheel):
     assert 'posebook/data_samples/posebook-mini/annotations/person_keypoints_train.json' in names
     assert any(n.startswith('posebook/widgets/static/') and n.endswith('.js') for n in names)
     assert any('LICENSE' in n for n in names)
-    assert not any('checkpoint' in n or n.startswith('tests') for n in names)
+    assert not any('.ipynb_checkpoints' in n or n.startswith('tests') for n in names)
     assert wheel.stat().st_size < 20e6
 
 
