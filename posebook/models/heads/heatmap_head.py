@@ -98,9 +98,7 @@ class HeatmapHead(BaseHeatmapHead):
         if final_layer is not None:
             cfg = {'kernel_size': 1, **final_layer}
             self.final_layer = build_conv_layer(cfg, width, out_channels, cfg.pop('kernel_size'))
-        self.init_weights(default=[
-            dict(type='Normal', std=0.001, layer=['Conv2d', 'ConvTranspose2d']),
-            dict(type='Constant', val=1, layer='BatchNorm2d')])
+        self.init_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """A tuple of feature maps -> heatmaps (B, K, H, W) made from the last one."""

@@ -159,10 +159,7 @@ class RTMCCHead(BaseSimCCHead):
         bins_x, bins_y = bins_of('RTMCCHead', input_size, simcc_split_ratio)
         self.cls_x = nn.Linear(hidden, bins_x, bias=False)
         self.cls_y = nn.Linear(hidden, bins_y, bias=False)
-        self.init_weights(default=[
-            dict(type='Normal', std=0.001, layer='Conv2d'),
-            dict(type='Constant', val=1, layer='BatchNorm2d'),
-            dict(type='Normal', std=0.01, layer='Linear')])
+        self.init_weights()
 
     def tokens(self, feats: Any) -> Tensor:
         """The last feature map -> what each keypoint has to say, (B, K, hidden_dims)."""

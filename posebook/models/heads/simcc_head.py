@@ -128,10 +128,7 @@ class SimCCHead(BaseSimCCHead):
             self.final_layer = build_conv_layer(cfg, width, out_channels, cfg.pop('kernel_size'))
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2
         self.mlp_head_x, self.mlp_head_y = nn.Linear(cells, bins_x), nn.Linear(cells, bins_y)
-        self.init_weights(default=[
-            dict(type='Normal', std=0.001, layer=['Conv2d', 'ConvTranspose2d']),
-            dict(type='Constant', val=1, layer='BatchNorm2d'),
-            dict(type='Normal', std=0.01, layer='Linear')])
+        self.init_weights()
 
     def forward(self, feats: Any) -> tuple[Tensor, Tensor]:
         """A tuple of feature maps, of which the last one counts -> rows of x and of y."""

@@ -123,9 +123,7 @@ class CPMHead(BaseStageHead):
                 last = build_conv_layer(cfg, width, out_channels, cfg.pop('kernel_size'))
             self.multi_deconv_layers.append(deconvs)
             self.multi_final_layers.append(last)
-        self.init_weights(default=[
-            dict(type='Normal', std=0.001, layer=['Conv2d', 'ConvTranspose2d']),
-            dict(type='Constant', val=1, layer='BatchNorm2d')])
+        self.init_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> list[Tensor]:
         if len(feats) != self.num_stages:
