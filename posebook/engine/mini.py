@@ -37,6 +37,7 @@ class MiniRecipe:
     input_size: tuple[int, int] = (96, 128)
     padding: float = 1.05  # the crop is so much larger than the box
     heatmap_stride: int = 2  # input pixels per heatmap pixel: 4, or 2 with a deconvolution
+    head_channels: int = 32  # of that deconvolution; more than the maps made from it
     sigma: float = 2.0  # heatmap pixels
     rotate_factor: float = 10.0  # degrees
     scale_factor: tuple[float, float] = (0.9, 1.1)
@@ -96,7 +97,7 @@ def mini_model(recipe: MiniRecipe) -> TopdownPoseEstimator:
         backbone=dict(type='HRNet', extra=dict(stage1=first, stage2=stage(2), stage3=stage(3),
                                                stage4=stage(4))),
         head=dict(type='HeatmapHead', in_channels=recipe.width, out_channels=17,
-                  deconv_out_channels=(recipe.width,) if recipe.heatmap_stride == 2 else None,
+                  deconv_out_channels=(recipe.head_channels,) if recipe.heatmap_stride == 2 else None,
                   deconv_kernel_sizes=(4,) if recipe.heatmap_stride == 2 else None,
                   decoder=recipe.codec,
                   loss=dict(type='KeypointMSELoss', use_target_weight=True)),
