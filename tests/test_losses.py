@@ -1,4 +1,7 @@
 """What every loss must keep: weight 0 hides NaN, order is no matter, gradients are right."""
+import copy
+import math
+import pickle
 from dataclasses import dataclass
 from typing import Callable
 
@@ -273,14 +276,138 @@ def test_wrong_shapes_are_refused(name):
 
 
 @pytest.mark.parametrize('name, kwargs', [
-    ('L1Loss', dict(reduction='avg')), ('BCELoss', dict(reduction='avg')),
+    ('L1Loss', dict(use_target_weight='mean')), ('L1Loss', dict(loss_weight='2')),
+    ('WingLoss', dict(epsilon=0)), ('SoftWingLoss', dict(omega1=-1)),
+    ('AdaptiveWingLoss', dict(epsilon=0)), ('KeypointOHKMMSELoss', dict(topk=2.5)),
+    ('BoneLoss', dict(joint_parents=[0, 1])), ('BoneLoss', dict(joint_parents=None)),
+    ('InfoNCELoss', dict(temperature='warm')), ('L1Loss', dict(reduction='avg')), ('BCELoss', dict(reduction='avg')),
     ('IoULoss', dict(mode='cubic')), ('OKSLoss', dict(mode='cubic')),
     ('MLECCLoss', dict(mode='cubic')), ('MLECCLoss', dict(reduction='max')),
     ('InfoNCELoss', dict(temperature=0)), ('KeypointOHKMMSELoss', dict(topk=0)),
     ('BoneLoss', dict(joint_parents=[0, 7])), ('VariFocalLoss', dict(reduction=None))])
 def test_wrong_options_are_refused(name, kwargs):
-    with pytest.raises(ValueError, match=next(iter(kwargs))):
+    with pytest.raises((ValueError, TypeError), match=f'^{next(iter(kwargs))} must'):
         MODELS.build(dict(type=name, **kwargs))
+
+
+@pytest.mark.parametrize('name', ['KeypointMSELoss', 'FocalHeatmapLoss', 'AdaptiveWingLoss', 'L1Loss', 'OKSLoss-plain',
+                                  'KLDiscretLoss', 'JSDiscretLoss', 'MLECCLoss-log'])
+@pytest.mark.parametrize('form', ['list', 'numpy'])
+def test_weights_that_are_no_tensors_are_named(name, form):
+    outputs, targets, weight = CASES[name].make()
+    with pytest.raises(TypeError, match='target_weights? must be a tensor'):
+        run(name, outputs, targets, weight.tolist() if form == 'list' else weight.numpy())
+
+
+def test_other_arguments_that_are_no_tensors_are_named():
+    maps, points = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 2)
+    for name, call in (('mask', lambda loss: loss(maps, maps, None, [1])),
+                       ('areas', lambda loss: loss(points, points, None, [1.])),
+                       ('features', lambda loss: loss([1.]))):
+        cfg = dict(mask='KeypointMSELoss', areas='OKSLoss', features='InfoNCELoss')[name]
+        with pytest.raises(TypeError, match=f'{name} must be a tensor, got list'):
+            call(MODELS.build(dict(type=cfg)))
+
+
+def test_a_weight_that_is_ignored_may_have_any_shape():
+    maps = torch.rand(2, 3, 4, 4)
+    for name in ('AdaptiveWingLoss', 'KeypointOHKMMSELoss'):
+        loss = MODELS.build(dict(type=name, **({'topk': 2} if 'OHKM' in name else {})))
+        assert loss(maps, maps, torch.ones(2, 3, 1)) == 0
+        loss.use_target_weight = True
+        with pytest.raises(ValueError, match='target_weights must be'):
+            loss(maps, maps, torch.ones(2, 3, 1))
+
+
+def test_the_type_of_a_weight_is_not_the_type_of_the_loss():
+    maps = torch.rand(2, 3, 4, 4)
+    for name in ('KeypointMSELoss', 'FocalHeatmapLoss', 'AdaptiveWingLoss'):
+        loss = MODELS.build(dict(type=name, use_target_weight=True))
+        values = [loss(maps, maps / 2, torch.ones(2, 3, dtype=t))
+                  for t in (torch.float32, torch.float64, torch.bool, torch.int64)]
+        assert {v.dtype for v in values} == {torch.float32} and len({v.item() for v in values}) == 1
+
+
+def test_js_where_a_softmax_is_exactly_zero():
+    """Logits 200 apart give probability 0; 0 * log(0) is 0, and so must be its share of the gradient."""
+    logits = torch.tensor([[[0., 1., -200., -300.]]], requires_grad=True)
+    target = torch.tensor([[[0., 1., 0., 0.]]])
+    assert (logits.softmax(-1) == 0).any()
+    JS = MODELS.build(dict(type='JSDiscretLoss', use_target_weight=False))
+    JS(logits.softmax(-1), target).backward()
+    assert logits.grad.isfinite().all() and (logits.grad[..., 2:] == 0).all()
+    assert logits.grad[0, 0, 1] < 0 < logits.grad[0, 0, 0]
+    away = torch.tensor([[[0., -300.]]], requires_grad=True)  # all of the target lies where nothing is predicted
+    JS(away.softmax(-1), torch.tensor([[[0., 1.]]])).backward()
+    assert away.grad.isfinite().all()
+
+
+def test_simcc_by_hand():
+    """beta is for the logits, label_beta for the targets; bins are averaged, axes and people summed, K divides."""
+    logits, labels = torch.tensor([[[2., 1.]]]).log(), torch.tensor([[[3., 1.]]]).log()
+    kl = .9 * math.log(.9 / (8 / 9)) + .1 * math.log(.1 / (1 / 9))  # beta 3: 8/9, 1/9; label_beta 2: 9/10, 1/10
+    pairs = [(x.expand(2, 4, 2), x.expand(2, 4, 2)) for x in (logits, labels)]
+    loss = MODELS.build(dict(type='KLDiscretLoss', beta=3., label_softmax=True, label_beta=2., mask=[1, 3], mask_weight=.25))
+    want = kl / 2 * 2 * 2 * (1 + .25 + 1 + .25) / 4
+    assert loss(*pairs, torch.ones(2, 4)).item() == pytest.approx(want, rel=1e-4)
+    assert loss(*pairs, torch.ones(2, 4, 1)).item() == pytest.approx(want, rel=1e-4)
+    with pytest.raises(ValueError, match='pred_simcc must be'):
+        loss(*([x[0] for x in pair] for pair in pairs), torch.ones(4))
+
+
+def test_focal_and_varifocal_by_hand():
+    half = torch.full((1, 1, 1, 3), .5)
+    target = torch.tensor([1., .5, 0.]).view(1, 1, 1, 3)  # the peak, half a peak, background
+    focal = MODELS.build(dict(type='FocalHeatmapLoss', alpha=3, beta=2))
+    assert focal(half, target).item() == pytest.approx(.125 * math.log(2) * (1 + .25 + 1), rel=1e-5)
+    vfl = MODELS.build(dict(type='VariFocalLoss', alpha=.5, gamma=3., reduction='sum'))
+    value = vfl(torch.zeros(1, 2), torch.tensor([[.8, 0.]]))  # a positive, weighted by .8, and a negative, by .5 / 8
+    assert value.item() == pytest.approx((.8 + .0625) * math.log(2), rel=1e-5)
+    far = torch.tensor([[50.]], requires_grad=True)  # clipped at 10, where nothing pulls any more
+    value = vfl(far, torch.ones(1, 1))
+    value.backward()
+    assert value.item() == pytest.approx(math.log1p(math.exp(-10)), rel=1e-3) and far.grad == 0
+
+
+def test_a_channel_with_one_pixel_is_not_empty():
+    loss = MODELS.build(dict(type='KeypointMSELoss', skip_empty_channel=True))
+    target = torch.zeros(1, 2, 2, 2)
+    target[0, 0, 0, 0] = 1
+    assert loss(torch.full_like(target, 2.), target) == (1 + 4 + 4 + 4) / 8
+
+
+def test_distillation_by_hand():
+    """beta sharpens both; axes and keypoints are summed, the batch averaged, K divides."""
+    student = torch.tensor([2., 1.]).log().expand(2, 3, 2)  # beta=2: 4/5, 1/5
+    teacher = torch.tensor([3., 1.]).log().repeat(2, 3, 1).requires_grad_()  # 9/10, 1/10
+    kl = .9 * math.log(.9 / .8) + .1 * math.log(.1 / .2)
+    KD = MODELS.build(dict(type='KDLoss', name='kd', use_this=True, weight=.5))
+    student = student.clone().requires_grad_()
+    value = KD((student, student), (teacher, teacher), 2., None)
+    assert value.item() == pytest.approx(.5 * 2 * kl, rel=1e-5)
+    value.backward()
+    assert teacher.grad is None and student.grad.abs().min() > 0
+    one = KD((student[:1, :1], student[:1, :1]), (teacher[:1, :1], teacher[:1, :1]), 2.)
+    assert one.item() == pytest.approx(value.item(), rel=1e-5)
+    with pytest.raises(TypeError, match='pred must be a tuple'):
+        KD(student, (teacher, teacher), 2.)
+
+
+def test_feature_distillation_by_hand():
+    cfg = dict(type='FeaLoss', name='fea', use_this=True, student_channels=2)
+    loss = MODELS.build(dict(**cfg, teacher_channels=2, alpha_fea=.1))
+    ones = torch.ones(3, 2, 4, 5)
+    assert loss(ones, -ones).item() == pytest.approx(4 * 40 * .1)  # 2**2 at each of 40 places of a sample
+    assert loss(300 * ones.half(), -300 * ones.half()).isfinite() and not loss.state_dict()
+    wide = MODELS.build(dict(**cfg, teacher_channels=4))
+    assert {k: tuple(v.shape) for k, v in wide.state_dict().items()} == {
+        'align.weight': (4, 2, 1, 1), 'align.bias': (4,)}
+
+
+def test_velocity_of_one_frame():
+    loss = MODELS.build(dict(type='MPJPEVelocityJointLoss'))
+    pose = torch.tensor([[[[3., 4., 0.]]]])  # (B, T, K, D)
+    assert loss(2 * pose, pose) == 5  # the length of the error; no error after scaling, no velocity
 
 
 @pytest.mark.parametrize('name, power', [
@@ -325,6 +452,8 @@ def test_info_nce_order_and_gradient():
     assert loss(features.detach().half() * 100).isfinite()
     with pytest.raises(ValueError, match='features'):
         loss(features[0])
+    opposite = torch.tensor([[3., 0.], [-2., 0.]])  # cosines 1 and -1, over 0.5: 2 and -2
+    assert loss(opposite).item() == pytest.approx(2 * 2 * math.log1p(math.exp(-4)), rel=1e-5)
 
 
 @pytest.mark.parametrize('poison', [float('nan'), float('inf')])
@@ -389,6 +518,35 @@ def test_wrappers():
         wrapper(pairs[0], pairs[1][:1], weight)
     with pytest.raises(TypeError, match='input_list'):
         wrapper(pairs[0][0], pairs[1], weight)
+
+
+def test_losses_by_name():
+    combined = MODELS.build(dict(type='CombinedLoss', losses=dict(
+        points=dict(type='L1Loss'), fea=dict(type='FeaLoss', name='f', use_this=True, student_channels=1,
+                                             teacher_channels=2))))
+    assert combined['points'] is combined.points and list(combined.keys()) == ['points', 'fea']
+    assert list(combined.state_dict()) == ['fea.align.weight', 'fea.align.bias']
+    with pytest.raises(TypeError, match=r'by name \(points, fea\)'):
+        combined(torch.zeros(1))
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_copies_are_equal(name):
+    loss = CASES[name].build()
+    made = CASES[name].make(3)
+    want = Shaped(CASES[name]).call(loss, *made)
+    for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert torch.equal(Shaped(CASES[name]).call(twin, *made), want)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_inputs_are_left_alone_and_strides_do_not_matter(name):
+    outputs, targets, weight = CASES[name].make(4)
+    kept = [x.clone() for x in (*outputs, *targets, weight)]
+    want = run(name, outputs, targets, weight)
+    assert all(torch.equal(a, b) for a, b in zip(kept, (*outputs, *targets, weight)))
+    strided = [tuple(x.transpose(0, 1).contiguous().transpose(0, 1) for x in xs) for xs in (outputs, targets)]
+    torch.testing.assert_close(run(name, *strided, weight.T.contiguous().T), want)
 
 
 def test_base_helpers():

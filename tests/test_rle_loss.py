@@ -82,9 +82,10 @@ def test_half_a_point():
     part = loss(pred, sigma, target, weight)
     only_y = loss(pred, sigma, target, 1 - weight)
     torch.testing.assert_close(part + only_y, full)
-    target[0, 0, 1] = torch.nan
-    value, grads = gradients(loss, pred, sigma, target, weight=weight)
-    assert value.isfinite() and all(g.isfinite().all() for g in grads)
+    for poison in (torch.nan, torch.inf):
+        target[0, 0, 1] = poison
+        value, grads = gradients(loss, pred, sigma, target, weight=weight)
+        assert value.isfinite() and all(g.isfinite().all() for g in grads)
 
 
 def test_all_masked(options):
@@ -159,6 +160,25 @@ def test_gradients():
         assert torch.autograd.gradcheck(lambda p, s: loss(p, s, target), (pred.requires_grad_(), sigma.requires_grad_()))
 
 
+def test_by_hand():
+    """A flow that bends nothing, sigma 0.1, an error of one doubt in x and none in y."""
+    raw = torch.full((1, 1, 2), -math.log(9))  # sigmoid: 0.1
+    pred, label = torch.tensor([[[.5, .5]]]), torch.tensor([[[.6, .5]]])
+    flow = 2 * (math.log(.1) + .5 + math.log(2 * math.pi))
+    for options, simple in ((dict(residual=False), 0), (dict(), 2 * math.log(.2) + 1),
+                            (dict(q_distribution='gaussian'), math.log(.1**2 * 2 * math.pi) + .5)):
+        loss = RLELoss(**options)
+        for parameter in loss.parameters():
+            torch.nn.init.zeros_(parameter)
+        assert loss(pred, raw, label).item() == pytest.approx(flow + simple, abs=1e-4)
+
+
+def test_a_sigma_below_the_bound_may_grow_again():
+    raw = torch.full((1, 1, 2), -12., requires_grad=True)
+    RLELoss()(torch.zeros(1, 1, 2), raw, torch.full((1, 1, 2), .3)).backward()
+    assert (raw.grad < -1).all()
+
+
 def test_flow_is_a_density():
     flow = built().flow_model.double()
     with torch.no_grad():
@@ -189,12 +209,14 @@ def test_state_dict():
 
 @pytest.mark.parametrize('call, message', [
     (lambda: RLELoss(q_distribution='strict'), 'q_distribution'),
-    (lambda: RLELoss(min_sigma=0), 'min_sigma'),
+    (lambda: RLELoss(min_sigma=0), 'min_sigma'), (lambda: RLELoss(min_sigma='0'), 'min_sigma must be a number'),
+    (lambda: RLELoss()([1.], [1.], [1.]), 'pred must be a tensor'),
+    (lambda: RLELoss()(batch(0)[0], batch(0)[1].numpy(), batch(0)[2]), 'sigma must be a tensor'),
     (lambda: RLELoss(use_target_weight=True)(*batch(0)), 'target_weight'),
     (lambda: RLELoss()(*(torch.rand(2, 3, 3) for _ in range(3))), r'\(B, K, 2\)'),
     (lambda: RLELoss()(torch.rand(2, 3, 2), torch.rand(2, 3, 1), torch.rand(2, 3, 2)), r'\(2, 3, 1\)'),
     (lambda: RLELoss(use_target_weight=True)(*batch(0), torch.ones(4, 6)), r'\(4, 6\)'),
 ])
 def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import BaseLoss, check_axes, check_pair, drop_unweighted
+from .base import (BaseLoss, check_axes, check_number, check_pair,
+                                         check_tensor, drop_unweighted)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #44bf3dfd
@@ -64,8 +65,11 @@ class VariFocalLoss(BaseLoss):
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #003c0fa2
 def kl_divergence(target: Tensor, log_output: Tensor) -> Tensor:
-    """target * (log(target) - log_output) of each element; 0 where the target is 0."""
-    return F.kl_div(log_output, target, reduction='none')
+    """target * (log(target) - log_output) of each element; 0 where the target is 0.
+
+    The slope by the target is finite there too, which that of `torch.nn.functional.kl_div` is not.
+    """
+    return target * ((target + 1e-24).log() - log_output)
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #5c6f5267
 @MODELS.register_module()
@@ -101,17 +105,17 @@ class KLDiscretLoss(BaseLoss):
                 target_weight: Tensor | None = None) -> Tensor:
         """`pred_simcc`: logits, `gt_simcc`: targets, each one (B, K, bins) per axis."""
         pairs = check_axes(pred_simcc, gt_simcc, ('pred_simcc', 'gt_simcc'))
-        like = pairs[0][0][..., 0]  # (B, K)
-        if target_weight is not None and target_weight.shape[2:] == (1, ):
-            target_weight = target_weight[..., 0]
+        like = pairs[0][0][..., :1]  # (B, K, 1)
+        if like.ndim != 3:
+            raise ValueError('pred_simcc must be (B, K, bins) for each axis; got '
+                             f'{tuple(pairs[0][0].shape)}')
         weight = self.get_weight(target_weight, like)
-        if weight is None:
-            weight = like.new_ones((1, like.shape[1]))
+        weight = torch.ones_like(like) if weight is None else weight.expand_as(like)
         if self.mask is not None:
-            weight = weight.expand(-1, like.shape[1]).clone()
+            weight = weight.clone()
             weight[:, self.mask] *= self.mask_weight
-        pairs = [drop_unweighted(weight[..., None], *pair) for pair in pairs]
-        return sum((self.formula(*pair) * weight).sum() for pair in pairs) / like.shape[1]
+        pairs = [drop_unweighted(weight, *pair) for pair in pairs]
+        return sum((self.formula(*pair) * weight[..., 0]).sum() for pair in pairs) / like.shape[1]
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #fe73d10b
 @MODELS.register_module()
@@ -159,13 +163,11 @@ class InfoNCELoss(BaseLoss):
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
         super().__init__(loss_weight=loss_weight)
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive; got {temperature}')
-        self.temperature = temperature
+        self.temperature = check_number('temperature', temperature, above=0)
 
     def forward(self, features: Tensor) -> Tensor:
         """`features` (N, C): a scalar."""
-        features, _ = check_pair(features, features)
+        features, _ = check_pair(check_tensor('features', features), features)
         if features.ndim != 2:
             raise ValueError(f'features must be (N, C); got {tuple(features.shape)}')
         features = F.normalize(features, dim=1)

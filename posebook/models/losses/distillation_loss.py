@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import check_axes, expand_weight
+from .base import check_axes, check_pair, expand_weight
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/426_distillation_loss.ipynb #3374bd8c
@@ -41,7 +41,7 @@ class KDLoss(nn.Module):
     def forward(self, pred: tuple[Tensor, Tensor], pred_t: tuple[Tensor, Tensor], beta: float,
                 target_weight: Tensor | None = None) -> Tensor:
         total = 0.
-        for student, teacher in check_axes(pred, pred_t):
+        for student, teacher in check_axes(pred, pred_t, ('pred', 'pred_t')):
             teacher = (teacher.detach() * beta).softmax(-1)
             total = total + F.kl_div((student * beta).log_softmax(-1), teacher,
                                      reduction='none').sum(-1)  # (B, K)
@@ -77,4 +77,5 @@ class FeaLoss(nn.Module):
         if student.shape != preds_T.shape:
             raise ValueError(f'FeaLoss: maps of student and teacher must fit; got '
                              f'{tuple(preds_S.shape)} and {tuple(preds_T.shape)}')
-        return F.mse_loss(student, preds_T, reduction='sum') / len(preds_S) * self.alpha_fea
+        student, teacher = check_pair(student, preds_T)  # a sum over pixels leaves half precision
+        return F.mse_loss(student, teacher, reduction='sum') / len(preds_S) * self.alpha_fea

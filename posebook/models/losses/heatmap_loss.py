@@ -10,8 +10,9 @@ __all__ = ['heatmap_mask', 'check_heatmaps', 'KeypointMSELoss', 'HeatmapLoss', '
 import torch
 from torch import Tensor
 
-from .base import (BaseLoss, check_axes, check_choice, check_pair,
-                                         drop_unweighted, similarity_loss)
+from .base import (BaseLoss, check_axes, check_choice, check_number,
+                                         check_pair, check_tensor, drop_unweighted,
+                                         similarity_loss)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/421_heatmap_loss.ipynb #f164b5ee
@@ -24,17 +25,17 @@ def heatmap_mask(target: Tensor, target_weights: Tensor | None = None,
         target_weights: (B, K), one weight per keypoint, or (B, K, H, W).
         mask: four axes, each as long as the target's or 1; e.g. (B, 1, H, W) hides an area.
         skip_empty_channel: drop the channels whose target is zero everywhere.
-    Raises: ValueError where shapes do not fit.
+    Raises: ValueError where shapes do not fit, TypeError for what is not a tensor.
     """
     factors = []
     if mask is not None:
-        if mask.ndim != target.ndim or any(m not in (1, t)
+        if check_tensor('mask', mask).ndim != target.ndim or any(m not in (1, t)
                                            for m, t in zip(mask.shape, target.shape)):
             raise ValueError(f'mask must broadcast to target {tuple(target.shape)}, with every '
                              f'axis there (length 1 is fine); got {tuple(mask.shape)}')
         factors.append(mask)
     if target_weights is not None:
-        n = target_weights.ndim
+        n = check_tensor('target_weights', target_weights).ndim
         if n not in (2, 4) or target_weights.shape != target.shape[:n]:
             raise ValueError(f'target_weights must be (B, K) = {tuple(target.shape[:2])} or as '
                              f'target {tuple(target.shape)}; got {tuple(target_weights.shape)}')
@@ -82,8 +83,7 @@ class KeypointMSELoss(BaseLoss):
         """`output`, `target` (B, K, H, W); weights and mask as in `heatmap_mask`."""
         output, target = check_heatmaps(output, target)
         factor = heatmap_mask(target, target_weights, mask, self.skip_empty_channel)
-        if factor is None:
-            factor = target.new_ones(())
+        factor = target.new_ones(()) if factor is None else factor.to(target.dtype)
         output, target = drop_unweighted(factor, output, target)
         return self.formula(output, target, factor) * self.loss_weight
 
@@ -97,12 +97,17 @@ class HeatmapLoss(BaseLoss):
 
     weigh_error = True
 
+    def get_weight(self, target_weights: Tensor | None, like: Tensor) -> Tensor | None:
+        """As in `BaseLoss`; raises ValueError unless a weight that counts has 2 or 4 axes."""
+        weight = super().get_weight(target_weights, like)
+        if weight is not None and target_weights.ndim not in (2, 4):
+            raise ValueError('target_weights must be (B, K) or (B, K, H, W); got '
+                             f'{tuple(target_weights.shape)}')
+        return weight
+
     def forward(self, output: Tensor, target: Tensor,
                 target_weights: Tensor | None = None) -> Tensor:
         """`output`, `target` (B, K, H, W); `target_weights` (B, K) or (B, K, H, W)."""
-        if target_weights is not None and target_weights.ndim not in (2, 4):
-            raise ValueError('target_weights must be (B, K) or (B, K, H, W); got '
-                             f'{tuple(target_weights.shape)}')
         return super().forward(*check_heatmaps(output, target), target_weights)
 
 # %% ../../../nbs/4_models/421_heatmap_loss.ipynb #7ebd1cd1
@@ -120,8 +125,8 @@ class KeypointOHKMMSELoss(HeatmapLoss):
 
     def __init__(self, use_target_weight: bool = False, topk: int = 8, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
-        if topk < 1:
-            raise ValueError(f'topk must be at least 1; got {topk}')
+        if not isinstance(topk, int) or topk < 1:
+            raise ValueError(f'topk must be an integer, at least 1; got {topk!r}')
         self.topk = topk
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
@@ -189,7 +194,8 @@ class AdaptiveWingLoss(HeatmapLoss):
     def __init__(self, alpha: float = 2.1, omega: float = 14, epsilon: float = 1,
                  theta: float = 0.5, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
-        self.alpha, self.omega, self.epsilon, self.theta = alpha, omega, epsilon, theta
+        self.alpha, self.omega, self.theta = alpha, omega, theta
+        self.epsilon = check_number('epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The curve above, for each pixel."""

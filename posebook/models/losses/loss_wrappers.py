@@ -41,8 +41,10 @@ class MultipleLossWrapper(nn.Module):
 
 # %% ../../../nbs/4_models/425_loss_wrappers.ipynb #f18d6725
 @MODELS.register_module()
-class CombinedLoss(nn.Module):
+class CombinedLoss(nn.ModuleDict):
     """Losses with names, each called by its name: `combined.heatmap(output, target)`.
+
+    `combined['heatmap']`, `.keys()` and `.items()` work as in any ModuleDict.
 
     Args:
         losses: name -> config, or a loss that is built already.
@@ -58,5 +60,4 @@ class CombinedLoss(nn.Module):
 
     def forward(self, *args, **kwargs):
         """Raises TypeError: nothing says which input belongs to which loss."""
-        names = ', '.join(dict(self.named_children()))
-        raise TypeError(f'CombinedLoss: call one of its losses by name ({names})')
+        raise TypeError(f'CombinedLoss: call one of its losses by name ({", ".join(self)})')

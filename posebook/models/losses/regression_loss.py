@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import (BaseLoss, check_choice, check_pair, drop_unweighted,
-                                         reduce_loss, similarity_loss)
+from .base import (BaseLoss, check_choice, check_number, check_pair,
+                                         check_tensor, drop_unweighted, reduce_loss,
+                                         similarity_loss)
 from ...registry import MODELS
 from ...structures.bbox import bbox_overlaps
 
@@ -121,7 +122,8 @@ class WingLoss(BaseLoss):
     def __init__(self, omega: float = 10., epsilon: float = 2., use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
-        self.omega, self.epsilon = omega, epsilon
+        self.omega = check_number('omega', omega, above=0)
+        self.epsilon = check_number('epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The wing curve."""
@@ -136,7 +138,7 @@ class WingLoss(BaseLoss):
 
 # %% ../../../nbs/4_models/422_regression_loss.ipynb #227703ad
 @MODELS.register_module()
-class SoftWingLoss(WingLoss):
+class SoftWingLoss(BaseLoss):
     """|e| for weighted errors below omega1, omega2 * log(1 + |e| / epsilon) + B beyond.
 
     Wing loss turned around: small errors as in L1, and large ones grow slowly.
@@ -149,10 +151,14 @@ class SoftWingLoss(WingLoss):
         IEEE Transactions on Image Processing, 2021.
     """
 
+    weigh_error = True
+    reduce = WingLoss.reduce
+
     def __init__(self, omega1: float = 2., omega2: float = 20., epsilon: float = 0.5,
                  use_target_weight: bool = False, loss_weight: float = 1.):
-        BaseLoss.__init__(self, use_target_weight, loss_weight)
-        self.omega1, self.omega2, self.epsilon = omega1, omega2, epsilon
+        super().__init__(use_target_weight, loss_weight)
+        self.omega1 = check_number('omega1', omega1, above=0)
+        self.omega2, self.epsilon = omega2, check_number('epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The soft wing curve."""
@@ -220,7 +226,8 @@ class MPJPEVelocityJointLoss(BaseLoss):
 
     @staticmethod
     def _error(error: Tensor, weight: Tensor) -> Tensor:
-        return (error * weight).norm(dim=-1).mean()
+        lengths = (error * weight).norm(dim=-1)
+        return lengths.sum() / max(lengths.numel(), 1)  # a single frame has no velocity
 
 # %% ../../../nbs/4_models/422_regression_loss.ipynb #e632ec8f
 @MODELS.register_module()
@@ -236,10 +243,15 @@ class BoneLoss(BaseLoss):
     def __init__(self, joint_parents: list[int], use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
+        if not isinstance(joint_parents, (list, tuple)):
+            raise TypeError(f'joint_parents must be a list of K indices; got {joint_parents!r}')
         self.joint_parents = list(joint_parents)
         self.non_root_indices = [i for i, p in enumerate(self.joint_parents) if i != p]
         if any(not 0 <= p < len(self.joint_parents) for p in self.joint_parents):
             raise ValueError(f'joint_parents must be indices below {len(self.joint_parents)}; '
+                             f'got {self.joint_parents}')
+        if not self.non_root_indices:
+            raise ValueError(f'joint_parents must have a bone, a joint that is not its own parent; '
                              f'got {self.joint_parents}')
 
     def lengths(self, joints: Tensor) -> Tensor:
@@ -331,6 +343,9 @@ class OKSLoss(BaseLoss):
                 areas: Tensor | None = None) -> Tensor:
         """`output`, `target` (N, K, 2), `target_weight` (N, K), `areas` (N,) in squared units."""
         output, target = check_pair(output, target)
+        if areas is not None and check_tensor('areas', areas).shape != output.shape[:-2]:
+            raise ValueError(f'areas must be {tuple(output.shape[:-2])}, one for each instance; '
+                             f'got {tuple(areas.shape)}')
         weight = self.get_weight(target_weight, output[..., 0])
         if weight is None:
             return self._reduce(self._oks(output, target, areas).sum(-1))
@@ -345,9 +360,6 @@ class OKSLoss(BaseLoss):
         """The similarity of each keypoint, (N, K)."""
         scale = output.new_ones(())
         if areas is not None:
-            if areas.shape != output.shape[:-2]:
-                raise ValueError(f'areas must be {tuple(output.shape[:-2])}, one for each '
-                                 f'instance; got {tuple(areas.shape)}')
             scale = areas.to(output.dtype).sqrt().clamp_min(self.eps)[..., None]
         if hasattr(self, 'sigmas'):
             if len(self.sigmas) != output.shape[-2]:

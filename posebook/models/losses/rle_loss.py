@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .base import BaseLoss, check_choice, check_pair
+from .base import (BaseLoss, check_choice, check_number, check_pair,
+                                         check_tensor)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/423_rle_loss.ipynb #1101b073
@@ -59,7 +60,7 @@ class RealNVP(nn.Module):
         return z
 
     def to_noise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points `(M, 2)` to noise `(M, 2)`, and the log determinant of this map's Jacobian `(M,)`."""
+        """Points `(M, 2)` to noise `(M, 2)`, and `(M,)` log determinants of that map's Jacobian."""
         log_det = x.new_zeros(len(x))
         for kept, s, t in reversed(self._layers()):
             seen = x * kept
@@ -102,8 +103,8 @@ class RLELoss(BaseLoss):
         super().__init__(use_target_weight, reduction='sum')
         self.q_distribution = check_choice('q_distribution', q_distribution,
                                            ('laplace', 'gaussian'))
-        if not 0 < min_sigma < 1:
-            raise ValueError(f'RLELoss: min_sigma must be between 0 and 1; got {min_sigma}')
+        if not 0 < check_number('min_sigma', min_sigma) < 1:
+            raise ValueError(f'min_sigma must be between 0 and 1; got {min_sigma}')
         self.size_average, self.residual, self.min_sigma = size_average, residual, min_sigma
         self.flow_model = RealNVP()
 
@@ -114,7 +115,8 @@ class RLELoss(BaseLoss):
         `target_weight` is `(B, K)`, `(B, K, 1)` or `(B, K, 2)`; without `use_target_weight` it is
         ignored. Raises ValueError where shapes do not fit or the weights are missing.
         """
-        shapes = [tuple(x.shape) for x in (pred, sigma, target)]
+        named = dict(pred=pred, sigma=sigma, target=target)
+        shapes = [tuple(check_tensor(name, x).shape) for name, x in named.items()]
         if len(set(shapes)) > 1 or len(shapes[0]) != 3 or shapes[0][2] != 2:
             raise ValueError('RLELoss: pred, sigma and target must all be (B, K, 2); got '
                              f'{", ".join(map(str, shapes))}')
@@ -127,8 +129,8 @@ class RLELoss(BaseLoss):
 
     def formula(self, pred: Tensor, sigma: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The weighted loss of each coordinate, `(M, 2)`, like all that comes in."""
-        # a point of which only x counts is kept; if its y is NaN, its y has no error
-        target = torch.where((weight == 0) & target.isnan(), pred.detach(), target)
+        # a point of which only x counts is kept; if its y is NaN or infinite, its y has no error
+        target = torch.where((weight == 0) & ~target.isfinite(), pred.detach(), target)
         sigma = sigma.sigmoid()
         # bounded below in value, not in gradient: a sigma that is too small can still grow
         sigma = sigma + (self.min_sigma - sigma).clamp(min=0).detach()
