@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from overfit import INPUT_SIZE, overfit
 from posebook.codecs import MSRAHeatmap
@@ -15,7 +16,7 @@ from posebook.models import BaseHead, BaseHeatmapHead
 from posebook.models.heads.base import to_numpy
 from posebook.models.tta import average
 from posebook.registry import KEYPOINT_CODECS, MODELS
-from posebook.structures import InstanceData, PixelData, PoseDataSample
+from posebook.structures import InstanceData, MultilevelPixelData, PixelData, PoseDataSample
 
 FLIP = [0, 2, 1, 4, 3]
 K, C = len(FLIP), 8
@@ -27,7 +28,11 @@ INTEGRAL = dict(MSRA, type='IntegralRegressionLabel')
 MAPS = dict(in_channels=C, in_featuremap_size=MAP, num_joints=K, deconv_out_channels=None,
             decoder=INTEGRAL)
 
-# name: (config, shape of the features of one picture)
+MEGVII = [dict(type='MegviiHeatmap', input_size=INPUT, heatmap_size=MAP, kernel_size=k) for k in (5, 3)]
+BINS = dict(type='SimCCLabel', input_size=INPUT, sigma=4., simcc_split_ratio=2.)
+ROWS = dict(in_channels=C, out_channels=K, input_size=INPUT, in_featuremap_size=(6, 8), decoder=BINS)
+
+# name: (config, shape of the features of one picture, in lists where there are several)
 HEADS = {
     'heatmap': (dict(type='HeatmapHead', in_channels=C, out_channels=K, deconv_out_channels=None,
                      decoder=MSRA), (C, 16, 12)),
@@ -46,6 +51,16 @@ HEADS = {
     'integral-deconv': (dict(type='IntegralRegressionHead', **dict(
         MAPS, in_featuremap_size=(3, 4), deconv_out_channels=(6, 4), deconv_kernel_sizes=(4, 2))), (C, 4, 3)),
     'dsnt': (dict(type='DSNTHead', **MAPS), (C, 16, 12)),
+    'cpm': (dict(type='CPMHead', in_channels=C, out_channels=K, num_stages=3, decoder=MSRA), [(C, 16, 12)] * 3),
+    'mspn': (dict(type='MSPNHead', num_stages=3, num_units=2, out_shape=(16, 12), unit_channels=C, out_channels=K,
+                  use_prm=True, level_indices=[0, 0, 0, 1, 0, 1], decoder=MEGVII[1]), [[(C, 8, 6), (C, 16, 12)]] * 3),
+    'vipnas': (dict(type='ViPNASHead', in_channels=C, out_channels=K, deconv_out_channels=(6, 4), deconv_kernel_sizes=(4, 4),
+                    deconv_num_groups=(2, 2), decoder=MSRA), (C, 4, 3)),
+    'simcc': (dict(type='SimCCHead', deconv_out_channels=None, **ROWS), (C, 8, 6)),
+    'simcc-vipnas': (dict(type='SimCCHead', deconv_type='vipnas', deconv_out_channels=(4, ), deconv_kernel_sizes=(4, ),
+                          deconv_num_groups=(2, ), **ROWS), (C, 8, 6)),
+    'rtmcc': (dict(type='RTMCCHead', final_layer_kernel_size=7, **ROWS, gau_cfg=dict(
+        hidden_dims=16, s=8, act_fn='SiLU', use_rel_bias=True, pos_enc=True)), (C, 8, 6)),
 }
 each_head = pytest.mark.parametrize('name', HEADS)
 
@@ -71,22 +86,33 @@ def make_head(name, seed=0, **replace):
 
 def make_feats(name, count, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(count, *HEADS[name][1], generator=generator), )
+
+    def make(shape):
+        if isinstance(shape, list):
+            return [make(one) for one in shape]
+        return torch.randn(count, *shape, generator=generator)
+    shape = HEADS[name][1]
+    return make(shape) if isinstance(shape, list) else (make(shape), )
 
 
-def make_samples(name, count, seed=0, weight=None):
-    codec = KEYPOINT_CODECS.build(HEADS[name][0]['decoder'])
+def make_samples(name, count, seed=0, weight=None, keypoints=None):
+    """Data samples with the targets of the head's codec; of one codec for each level with MSPN."""
+    codecs = [KEYPOINT_CODECS.build(c) for c in (MEGVII if name == 'mspn' else [HEADS[name][0]['decoder']])]
     rng = np.random.default_rng(seed)
     samples = []
     for _ in range(count):
-        encoded = codec.encode(rng.uniform(4, [43, 59], (1, K, 2)).astype(np.float32))
+        points = rng.uniform(4, [43, 59], (1, K, 2)) if keypoints is None else keypoints
+        encoded = [{k: torch.from_numpy(v) for k, v in c.encode(points.astype(np.float32)).items() if isinstance(v, np.ndarray)} for c in codecs]
         sample = PoseDataSample(metainfo=dict(flip_indices=FLIP, input_size=INPUT))
+        labels = {k: encoded[0][k] for k in codecs[0].label_mapping_table}
+        fields = {k: encoded[0][k] for k in codecs[0].field_mapping_table}
+        sample.gt_fields = PixelData(**fields)
+        if len(codecs) > 1:
+            labels['keypoint_weights'] = torch.stack([e['keypoint_weights'] for e in encoded])
+            sample.gt_fields = MultilevelPixelData(heatmaps=[e['heatmaps'] for e in encoded])
         if weight is not None:
-            encoded['keypoint_weights'] = np.full((1, K), weight, np.float32)
-        sample.gt_instance_labels = InstanceData(**{
-            k: torch.from_numpy(encoded[k]) for k in codec.label_mapping_table})
-        sample.gt_fields = PixelData(**{
-            k: torch.from_numpy(encoded[k]) for k in codec.field_mapping_table})
+            labels['keypoint_weights'] = torch.full_like(labels['keypoint_weights'], weight)
+        sample.gt_instance_labels = InstanceData(**labels)
         samples.append(sample)
     return samples
 
@@ -115,7 +141,7 @@ def test_predict_gives_one_instance_for_each_picture(name, count):
 @each_head
 def test_an_empty_batch_predicts_nothing(name):
     head = make_head(name)
-    assert head.predict(tuple(f[:0] for f in make_feats(name, 1)), []) == []
+    assert head.predict(tree_map(lambda f: f[:0], make_feats(name, 1)), []) == []
 
 
 @each_head
@@ -149,6 +175,30 @@ def test_a_flip_test_of_a_mirror_symmetric_network_changes_nothing(name, monkeyp
         assert np.allclose(a.keypoint_scores, b.keypoint_scores, atol=1e-5)
 
 
+@each_head
+def test_what_is_right_about_the_mirror_image_is_right_when_turned_back(name):
+    """The last test cannot see an axis turned too much, or a swap left out: both undo themselves."""
+    points = np.array([[[8, 10], [20, 50], [40, 20], [30, 36], [13, 28]]], float)
+    head = make_head(name)
+    seen, = make_samples(name, 1, keypoints=(points * [-1, 1] + [INPUT[0] - 1, 0])[:, FLIP])
+    said, _ = head.targets([seen])
+    if name in ('cpm', 'mspn'):
+        said = said[-1]  # the last answer
+    elif name == 'rle':
+        said = torch.cat([said, torch.full_like(said, .1)], -1)
+    elif name.startswith('integral'):
+        said = said, torch.zeros(1, K, 16, 12)
+    found, = head.decode(head.flip_back(said, seen.metainfo, test_cfg(name)))
+    assert np.abs(found.keypoints - points).max() < 9  # the grid of the maps and its borders, a shift not asked for
+
+
+def test_the_maps_of_an_integral_head_are_turned_back_too():
+    maps = torch.rand(1, K, 16, 12)
+    meta = dict(flip_indices=FLIP, input_size=INPUT)
+    _, back = make_head('integral').flip_back((torch.zeros(1, K, 2), maps), meta, {})
+    assert torch.equal(back, maps.flip(-1)[:, FLIP])
+
+
 def _flat(outputs):
     return outputs if isinstance(outputs, (tuple, list)) else [outputs]
 
@@ -159,7 +209,7 @@ def test_predict_leaves_its_arguments_as_they_are(name):
     before, cfg = copy.deepcopy(feats), test_cfg(name)
     once = head.predict([feats, feats], samples, cfg)
     again = head.predict([feats, feats], samples, cfg)
-    assert all(torch.equal(a, b) for a, b in zip(before, feats)) and cfg == test_cfg(name)
+    assert all(map(torch.equal, tree_leaves(before), tree_leaves(feats))) and cfg == test_cfg(name)
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(once, again))
 
 
@@ -173,7 +223,7 @@ def test_zero_weights_mean_zero_loss_and_zero_gradient_even_with_nan(name, seed)
         for drawer in (sample.gt_fields, sample.gt_instance_labels):
             for key in drawer.keys():
                 if key != 'keypoint_weights':
-                    drawer.get(key).fill_(float('nan'))
+                    tree_map(lambda t: t.fill_(float('nan')), drawer.get(key))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         losses = head.loss(feats, samples)
@@ -187,14 +237,15 @@ def test_zero_weights_mean_zero_loss_and_zero_gradient_even_with_nan(name, seed)
 def test_a_masked_nan_changes_nothing_for_the_others(name):
     head, feats, samples = make_head(name), make_feats(name, 2), make_samples(name, 2)
     for sample in samples:
-        sample.gt_instance_labels.keypoint_weights[0, 1] = 0
+        sample.gt_instance_labels.keypoint_weights[..., 1] = 0
     wanted = head.loss(feats, samples)
     for sample in samples:
-        if 'heatmaps' in sample.gt_fields:
-            n = len(sample.gt_fields.heatmaps) // K
-            sample.gt_fields.heatmaps[n:2 * n] = float('nan')
-        if 'keypoint_labels' in sample.gt_instance_labels:
-            sample.gt_instance_labels.keypoint_labels[0, 1] = float('nan')
+        for maps in tree_leaves(sample.gt_fields.get('heatmaps', [])):
+            n = len(maps) // K
+            maps[n:2 * n] = float('nan')
+        for key, label in sample.gt_instance_labels.items():
+            if key != 'keypoint_weights':
+                label[0, 1] = float('nan')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)
         got = head.loss(feats, samples)
@@ -207,7 +258,7 @@ def test_a_masked_nan_changes_nothing_for_the_others(name):
 @given(seed=st.integers(0, 2**16), order=st.permutations(range(4)))
 def test_the_order_of_a_batch_does_not_matter(name, seed, order):
     head, feats, samples = make_head(name, seed), make_feats(name, 4, seed), make_samples(name, 4, seed)
-    mixed_feats, mixed = tuple(f[order] for f in feats), [samples[i] for i in order]
+    mixed_feats, mixed = tree_map(lambda f: f[list(order)], feats), [samples[i] for i in order]
     for key, value in head.loss(feats, samples).items():
         assert torch.allclose(value, head.loss(mixed_feats, mixed)[key], rtol=1e-4, atol=1e-6), key
     cfg = test_cfg(name)
@@ -230,7 +281,7 @@ def test_autocast_gives_finite_losses(name):
 @each_head
 def test_half_precision_on_a_gpu_gives_finite_losses(name):
     head = make_head(name).cuda()
-    feats = tuple(f.cuda() for f in make_feats(name, 2))
+    feats = tree_map(torch.Tensor.cuda, make_feats(name, 2))
     samples = [s.to('cuda') for s in make_samples(name, 2)]
     with torch.autocast('cuda', torch.float16):
         losses = head.loss(feats, samples)
@@ -239,9 +290,9 @@ def test_half_precision_on_a_gpu_gives_finite_losses(name):
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in head.parameters())
     half = head.half()
     with torch.no_grad():
-        losses = half.loss(tuple(f.half() for f in feats), samples)
+        losses = half.loss(tree_map(torch.Tensor.half, feats), samples)
     assert torch.isfinite(losses['loss_kpt'])
-    assert np.isfinite(half.predict(tuple(f.half() for f in feats), samples)[0].keypoints).all()
+    assert np.isfinite(half.predict(tree_map(torch.Tensor.half, feats), samples)[0].keypoints).all()
 
 
 @each_head
@@ -261,7 +312,7 @@ def test_missing_targets_say_which_codec_writes_them(name):
         head.loss(feats, [PoseDataSample()])
     assert HEADS[name][0]['decoder']['type'] in str(e.value)
     with pytest.raises(ValueError, match='at least one data sample'):
-        head.loss(tuple(f[:0] for f in feats), [])
+        head.loss(tree_map(lambda f: f[:0], feats), [])
 
 
 @each_head
@@ -379,6 +430,82 @@ def test_average_goes_into_what_is_nested_and_tells_lengths_apart():
     assert average((one, [one * 3]), (one * 3, [one * 5]))[1][0] == 4
     with pytest.raises(ValueError):
         average((one, one), (one, ))
+
+
+def test_stages_learn_from_their_own_level_with_their_own_weights_and_loss():
+    losses = [dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=float(i)) for i in range(6)]
+    head, feats, samples = make_head('mspn', loss=losses), make_feats('mspn', 2), make_samples('mspn', 2)
+    for sample in samples:
+        sample.gt_instance_labels.keypoint_weights[1, :, 2] = 0  # out of reach of the sharp target only
+    wanted = 0
+    for i, (maps, level) in enumerate(zip(head(feats), (0, 0, 0, 1, 0, 1))):
+        squares = (maps - torch.stack([s.gt_fields.heatmaps[level] for s in samples])).square()
+        wanted += i * (squares[:, [0, 1, 3, 4]].sum() + (level == 0) * squares[:, 2].sum()) / squares.numel()
+    assert torch.allclose(head.loss(feats, samples)['loss_kpt'], wanted)
+    last = head(feats)[-1]
+    assert np.array_equal(head.predict(feats, samples)[1].keypoints, head.decode(last)[1].keypoints)
+    with pytest.raises(ValueError, match='each answer, 6; got 5'):
+        make_head('mspn', loss=losses[1:])
+
+
+def test_a_pose_refine_machine_has_the_published_entries():
+    entries = {k[len('predict_layers.0.prm.'):]: tuple(v.shape) for k, v in make_head('mspn').state_dict().items()
+               if k.startswith('predict_layers.0.prm.') and v.ndim > 1}
+    assert entries == {
+        'conv_bn_relu_prm_1.conv.weight': (K, K, 3, 3), 'middle_path.0.weight': (K, K), 'middle_path.3.weight': (K, K),
+        'bottom_path.0.conv.weight': (K, K, 1, 1), 'bottom_path.1.depthwise_conv.conv.weight': (K, 1, 9, 9),
+        'bottom_path.1.pointwise_conv.conv.weight': (1, K, 1, 1)}
+
+
+@pytest.mark.parametrize('sigmoid', [True, False])
+def test_visibility_is_a_probability_averaged_before_and_swapped(sigmoid):
+    pose = dict(HEADS['heatmap'][0])
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type='VisPredictHead', pose_cfg=pose, loss=dict(type='BCELoss', use_sigmoid=sigmoid),
+                             init_cfg=dict(type='Normal', std=5., layer='Linear'))).eval()
+    assert head.vis_head[2].weight.std() > 3 and head.pose_head.final_layer.weight.std() < .01  # init_cfg is of the layer
+    feats, samples = [make_feats('heatmap', 2, seed) for seed in (0, 1)], make_samples('heatmap', 2)
+    linear = [head.vis_head[2](f[0].mean((2, 3))) for f in feats]
+    if sigmoid:
+        wanted = (linear[0].sigmoid() + linear[1].sigmoid()[:, FLIP]) / 2
+    else:
+        wanted = ((linear[0] + linear[1][:, FLIP]) / 2).sigmoid()
+    found, fields = head.predict(feats, samples, dict(flip_test=True, output_heatmaps=True))
+    alone, _ = head.pose_head.predict(feats, samples, dict(flip_test=True, output_heatmaps=True))
+    assert np.allclose([f.keypoints_visible[0] for f in found], wanted.detach(), atol=1e-5)
+    assert np.array_equal(found[1].keypoints, alone[1].keypoints) and fields[0].heatmaps.shape == (K, 16, 12)
+
+    samples[0].gt_instance_labels.keypoint_weights[0, 1] = 0
+    losses = head.loss(feats[0], samples)
+    labels = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
+    right = (linear[0] > 0) == (labels > 0)
+    assert losses['acc_vis'] == right.float().mean() and list(losses) == ['loss_vis', 'acc_vis', 'loss_kpt', 'acc_pose']
+    assert list(head.loss(feats[0], samples, dict(compute_acc=False))) == ['loss_vis', 'loss_kpt']
+
+
+def test_simcc_rows_as_pictures():
+    head, feats, samples = make_head('simcc'), make_feats('simcc', 2), make_samples('simcc', 2)
+    rows = torch.zeros(1, K, 96), torch.zeros(1, K, 128)
+    rows[0][..., 20], rows[0][..., 21], rows[0][..., 50], rows[1][..., 9] = 4., 2., -3., .5  # above 1: scaled; below 0: cut; between: as it is
+    instances = head.decode(rows)
+    fields = head.pred_fields(rows, instances)
+    assert fields[0].heatmaps.shape == (K, 128, 96) and fields[0].heatmaps[2, 9, 20] == .5 and fields[0].heatmaps[2].sum() == .75
+    assert instances[0].keypoint_x_labels.max() == 1 and instances[0].keypoint_y_labels.max() == .5
+    assert np.allclose(instances[0].keypoints, [10, 4.5])
+    assert head.predict(feats, samples, dict(output_heatmaps=True))[1][1].heatmaps.shape == (K, 128, 96)
+
+
+def test_half_precision_gives_what_single_does():
+    for name in ('simcc', 'rtmcc', 'integral', 'heatmap'):
+        head, feats = make_head(name), make_feats(name, 2)
+        half = copy.deepcopy(head).to(torch.bfloat16)
+        for one, other in zip(_flat(head(feats)), _flat(half(tree_map(lambda f: f.to(torch.bfloat16), feats)))):
+            assert (one - other.float()).abs().max() < .05 * one.abs().max()
+
+
+def test_a_head_without_a_loss_says_so():
+    with pytest.raises(ValueError, match='no loss to compute'):
+        make_head('heatmap', loss=None).loss(make_feats('heatmap', 1), make_samples('heatmap', 1))
 
 
 # ------------------------------------------------------------------------ a head of your own

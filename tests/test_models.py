@@ -12,6 +12,7 @@ from posebook.codecs import MSRAHeatmap
 from posebook.models import (HeatmapHead, HRNet, KeypointMSELoss, PoseDataPreprocessor,
                              TopdownPoseEstimator, flip_heatmaps, hrnet_extra)
 from posebook.models.losses.heatmap_loss import heatmap_mask
+from posebook.models.pose_estimators.topdown import input_to_image
 from posebook.structures import InstanceData, PixelData, PoseDataSample
 
 FLIP = [0, 2, 1, 4, 3]
@@ -97,10 +98,10 @@ def test_flipping_twice_gives_the_maps_back(seed, k, shift, mode):
     if k > 1:
         order[[0, 1]] = order[[1, 0]]
     before = maps.clone()
-    once = flip_heatmaps(maps, order.tolist(), mode)
-    assert torch.equal(flip_heatmaps(once, order.tolist(), mode), maps)
+    once = flip_heatmaps(maps, order.tolist(), mode, shift_heatmap=False)
+    assert torch.equal(flip_heatmaps(once, order.tolist(), mode, shift_heatmap=False), maps)
     if shift:
-        moved = flip_heatmaps(maps, order.tolist(), mode, shift_heatmap=True)
+        moved = flip_heatmaps(maps, order.tolist(), mode)
         assert torch.equal(moved[..., 1:], once[..., :-1])
         assert torch.equal(moved[..., 0], once[..., 0])
     assert torch.equal(maps, before)
@@ -139,7 +140,7 @@ def test_flip_test_is_equivariant():
         for inputs in (x, x.flip(-1)):
             feats = [model.extract_feat(i) for i in (inputs, inputs.flip(-1))]
             maps.append(model.head.flip_average(feats, [make_sample()], dict()))
-    assert torch.allclose(maps[1], flip_heatmaps(maps[0], FLIP), atol=1e-5)
+    assert torch.allclose(maps[1], flip_heatmaps(maps[0], FLIP, shift_heatmap=False), atol=1e-5)
 
 
 def test_predictions_do_not_touch_the_batch():
@@ -168,6 +169,27 @@ def test_keypoint_indices_select_predictions_and_heatmaps():
     found = make_model(cfg).eval().test_step(make_batch(1))[0]
     assert found.pred_instances.keypoints.shape == (1, 2, 2)
     assert found.pred_fields.heatmaps.shape == (2, H // 4, W // 4)
+
+
+def test_metainfo_of_the_model_wins_over_that_of_the_samples():
+    meta = dict(keypoint_name2id={}, flip_indices=[0, 1, 2, 3, 4], num_keypoints=5)  # parsed already
+    plain, own = make_model(dict(flip_test=True)), make_model(dict(flip_test=True))
+    own.metainfo = TopdownPoseEstimator(own.backbone, metainfo=meta).metainfo
+    own.load_state_dict(plain.state_dict())
+    batch = make_batch(1)
+    found = own.eval().test_step(batch)[0]
+    assert found.metainfo['num_keypoints'] == 5 and 'num_keypoints' not in batch['data_samples'][0].metainfo
+    batch['data_samples'][0].set_metainfo(dict(flip_indices=[0, 1, 2, 3, 4]))
+    assert np.array_equal(found.pred_instances.keypoint_scores, plain.eval().test_step(batch)[0].pred_instances.keypoint_scores)
+    with pytest.raises(TypeError, match='metainfo must be a dict'):
+        TopdownPoseEstimator(own.backbone, metainfo='coco.py')
+
+
+def test_the_way_back_keeps_depth_and_type():
+    meta = dict(input_size=(100, 200), input_center=(50., 70.), input_scale=(200., 400.))
+    points = np.array([[[50., 100., .25], [60., 100., .5]]], np.float32)
+    found = input_to_image(points, meta)
+    assert found.dtype == np.float32 and found.tolist() == [[[50, 70, .25], [70, 70, .5]]] and points[0, 1, 0] == 60
 
 
 def test_training_preprocess_runs_augments_only_in_training():
@@ -208,7 +230,7 @@ def test_preprocessor_equals_its_definition(sizes, divisor, swap):
 @pytest.mark.parametrize('arguments', [
     dict(mean=[1.]), dict(std=[1.]), dict(mean=[1., 2.], std=[1., 2.]),
     dict(mean=[1.] * 3, std=[1., 0., 1.]), dict(bgr_to_rgb=True, rgb_to_bgr=True),
-    dict(pad_size_divisor=0), dict(pad_size_divisor=1.5), dict(mean=[1.], std=[1., 1., 1.])])
+    dict(pad_size_divisor=0), dict(pad_size_divisor=1.5), dict(mean=1., std=1.)])
 def test_preprocessor_refuses(arguments):
     with pytest.raises(ValueError):
         PoseDataPreprocessor(**arguments)

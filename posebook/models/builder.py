@@ -36,8 +36,9 @@ def build_model(cfg: str | Path | dict, checkpoint: str | Path | None = None) ->
         cfg: a path, a `Config` or dict with the key `model`, or the dict of the model itself.
         checkpoint: weights to load, which must fit; see `load_checkpoint`.
 
-    The parts may be objects in place of dicts. `model.metainfo` is that of the model's dict, or
-    else of the data set in the config. Errors begin with the part they come from, `model.head: `.
+    The parts may be objects in place of dicts. `model.dataset_meta` is the parsed metainfo of the
+    model's dict, or else of the data set in the config. Errors begin with the part they come from,
+    `model.head: `.
     A warning tells where the config's `codec` and a copy of it elsewhere disagree.
     """
     whole = Config.fromfile(cfg) if isinstance(cfg, (str, Path)) else cfg
@@ -55,8 +56,7 @@ def build_model(cfg: str | Path | dict, checkpoint: str | Path | None = None) ->
         if isinstance(args.get(name), dict):
             args[name] = build_part(args[name], f'model.{name}')
     model = build_part(args, 'model')
-    if getattr(model, 'metainfo', None) is None:
-        model.metainfo = find_metainfo(whole)
+    model.dataset_meta = getattr(model, 'metainfo', None) or find_metainfo(whole)
     if checkpoint is not None:
         from posebook.models.checkpoints import load_checkpoint
         load_checkpoint(model, checkpoint)

@@ -29,7 +29,7 @@ MAPS_PER_KEYPOINT = {'heatmap': 1, 'udp_combined': 3, 'offset': 2}  # of each fl
 
 
 def flip_heatmaps(heatmaps: Tensor, flip_indices: Sequence[int] | None = None,
-                  flip_mode: str = 'heatmap', shift_heatmap: bool = False) -> Tensor:
+                  flip_mode: str = 'heatmap', shift_heatmap: bool = True) -> Tensor:
     """Undo the mirroring in the heatmaps of a mirrored input.
 
     Args:
@@ -37,8 +37,8 @@ def flip_heatmaps(heatmaps: Tensor, flip_indices: Sequence[int] | None = None,
             2 K for `offset` (dx, dy).
         flip_indices: for each keypoint the index of its mirror twin; None swaps nothing.
         flip_mode: 'heatmap', 'udp_combined' or 'offset'. Horizontal offsets change their sign.
-        shift_heatmap: move the result right by one pixel (the first column stays), for crops
-            made without UDP.
+        shift_heatmap: move the result right by one pixel (the first column stays), which crops
+            made without UDP need; False for UDP.
     Returns: a new tensor (B, C, H, W). Raises: ValueError for other modes or wrong indices.
     """
     if flip_mode not in MAPS_PER_KEYPOINT:

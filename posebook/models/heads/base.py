@@ -212,6 +212,9 @@ class BaseHead(nn.Module):
 
         `acc_pose` carries no gradient and is left out with `train_cfg=dict(compute_acc=False)`.
         """
+        if self.loss_module is None:
+            raise ValueError(f'{type(self).__name__}: there is no loss to compute; build the head '
+                             'with loss=dict(type="KeypointMSELoss", ...) or another')
         outputs = self.forward(feats)
         targets, weights = self.targets(batch_data_samples)
         self.check_targets(outputs, targets)

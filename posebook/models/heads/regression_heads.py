@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from ...evaluation.functional.keypoint_eval import keypoint_pck_accuracy
 from .base import BaseHead, to_numpy
-from .heatmap_head import HeatmapHead
-from ..layers import build_conv_layer
+from .heatmap_head import HeatmapHead, make_final_layer
 from ..tta import flip_coordinates, flip_heatmaps, resolve_shift
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData
@@ -157,15 +156,13 @@ class IntegralRegressionHead(BaseHead):
             raise ValueError(f"{owner}: debias must be True, False or 'exact'; got {debias!r}")
         self.num_joints, self.debias, self.beta = num_joints, debias, beta
         self.heatmap_size = tuple(s * 2**len(deconv_out_channels or ()) for s in in_featuremap_size)
-        self.simplebaseline_head = self.final_layer = None
+        self.simplebaseline_head = None
         if deconv_out_channels:
             self.simplebaseline_head = HeatmapHead(
                 in_channels, num_joints, deconv_out_channels, deconv_kernel_sizes,
                 conv_out_channels, conv_kernel_sizes, final_layer)
-        elif final_layer is not None:
-            cfg = {'kernel_size': 1, **final_layer}
-            kernel = cfg.pop('kernel_size')
-            self.final_layer = build_conv_layer(cfg, in_channels, num_joints, kernel)
+        else:
+            self.final_layer = make_final_layer(in_channels, num_joints, final_layer)
         if conv_out_channels and not deconv_out_channels:
             warnings.warn(f'{owner}: without deconvolutions conv_out_channels has no effect')
         w, h = self.heatmap_size
@@ -175,10 +172,8 @@ class IntegralRegressionHead(BaseHead):
 
     def logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (B, K, h, w) before the softmax."""
-        if self.simplebaseline_head is not None:
-            maps = self.simplebaseline_head(feats)
-        else:
-            maps = feats[-1] if self.final_layer is None else self.final_layer(feats[-1])
+        maps = self.simplebaseline_head(feats) if self.simplebaseline_head is not None else \
+            self.final_layer(feats[-1])
         if tuple(maps.shape[:1:-1]) != self.heatmap_size:
             raise ValueError(
                 f'{type(self).__name__}: its maps are (w, h) = {tuple(maps.shape[:1:-1])}, and by '

@@ -31,7 +31,8 @@ class ScaleNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        rms = torch.linalg.norm(x.float(), dim=-1, keepdim=True) * self.scale
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares need digits
+        rms = torch.linalg.norm(wide, dim=-1, keepdim=True) * self.scale
         return (x / rms.clamp(min=self.eps) * self.g).to(x.dtype)
 
 
@@ -114,8 +115,9 @@ def rotate_by_index(x: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     frequency = 10000**(torch.arange(half, device=x.device) / half)
     angle = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2)) * frequency
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x.chunk(2, -1)
-    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 # %% ../../../nbs/4_models/435_rtmcc_head.ipynb #b96cbd96
 @MODELS.register_module()
@@ -144,6 +146,9 @@ class RTMCCHead(BaseSimCCHead):
         if isinstance(in_channels, (list, tuple)):
             raise ValueError('RTMCCHead: in_channels must be one number, of the last map; got '
                              f'{tuple(in_channels)}. Select a map with a FeatureMapProcessor.')
+        if final_layer_kernel_size % 2 == 0:
+            raise ValueError('RTMCCHead: final_layer_kernel_size must be odd, or the map would '
+                             f'change its size; got {final_layer_kernel_size}')
         gau = dict(gau_cfg)
         if 'hidden_dims' not in gau:
             raise ValueError(f"RTMCCHead: gau_cfg needs 'hidden_dims'; got {sorted(gau)}")

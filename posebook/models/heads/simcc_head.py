@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...evaluation.functional.keypoint_eval import simcc_pck_accuracy
 from .base import BaseHead, to_numpy
-from ..layers import build_conv_layer
+from .heatmap_head import make_final_layer
 from ..tta import flip_vectors
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData
@@ -112,7 +112,7 @@ class SimCCHead(BaseSimCCHead):
         self.input_size, self.in_featuremap_size = tuple(input_size), tuple(in_featuremap_size)
         self.simcc_split_ratio = simcc_split_ratio
         bins_x, bins_y = bins_of('SimCCHead', input_size, simcc_split_ratio)
-        self.deconv_head, self.final_layer, times = None, None, 1
+        self.deconv_head, times = None, 1
         if deconv_out_channels:
             times = 2**len(deconv_out_channels)
             groups = dict(deconv_num_groups=deconv_num_groups) if deconv_type == 'vipnas' else {}
@@ -122,10 +122,9 @@ class SimCCHead(BaseSimCCHead):
                 deconv_out_channels=deconv_out_channels, deconv_kernel_sizes=deconv_kernel_sizes,
                 conv_out_channels=conv_out_channels, conv_kernel_sizes=conv_kernel_sizes,
                 final_layer=final_layer, **groups))
-        elif final_layer is not None:
+        else:
             width = in_channels if isinstance(in_channels, int) else in_channels[-1]
-            cfg = {'kernel_size': 1, **final_layer}
-            self.final_layer = build_conv_layer(cfg, width, out_channels, cfg.pop('kernel_size'))
+            self.final_layer = make_final_layer(width, out_channels, final_layer)
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2
         self.mlp_head_x, self.mlp_head_y = nn.Linear(cells, bins_x), nn.Linear(cells, bins_y)
         self.init_weights()
@@ -133,9 +132,7 @@ class SimCCHead(BaseSimCCHead):
     def forward(self, feats: Any) -> tuple[Tensor, Tensor]:
         """A tuple of feature maps, of which the last one counts -> rows of x and of y."""
         check_featuremap('SimCCHead', feats[-1], self.in_featuremap_size)
-        if self.deconv_head is not None:
-            maps = self.deconv_head(feats)
-        else:
-            maps = feats[-1] if self.final_layer is None else self.final_layer(feats[-1])
+        maps = self.deconv_head(feats) if self.deconv_head is not None else \
+            self.final_layer(feats[-1])
         cells = maps.flatten(2)  # (B, K, h * w)
         return self.mlp_head_x(cells), self.mlp_head_y(cells)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import BaseHeatmapHead, gather_targets
-from .heatmap_head import HeatmapHead, make_deconvs
-from ..layers import ConvModule, build_conv_layer
+from .heatmap_head import HeatmapHead, make_deconvs, make_final_layer
+from ..layers import ConvModule, DepthwiseSeparableConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #bc2664d0
@@ -114,15 +114,12 @@ class CPMHead(BaseStageHead):
         self.set_loss(loss)
         self.multi_deconv_layers, self.multi_final_layers = nn.ModuleList(), nn.ModuleList()
         for _ in range(num_stages):
-            width, deconvs, last = in_channels, nn.Identity(), nn.Identity()
+            width, deconvs = in_channels, nn.Identity()
             if deconv_out_channels:
                 deconvs = make_deconvs(width, deconv_out_channels, deconv_kernel_sizes or ())
                 width = deconv_out_channels[-1]
-            if final_layer is not None:
-                cfg = {'kernel_size': 1, **final_layer}
-                last = build_conv_layer(cfg, width, out_channels, cfg.pop('kernel_size'))
             self.multi_deconv_layers.append(deconvs)
-            self.multi_final_layers.append(last)
+            self.multi_final_layers.append(make_final_layer(width, out_channels, final_layer))
         self.init_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> list[Tensor]:
@@ -134,29 +131,28 @@ class CPMHead(BaseStageHead):
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #115bda16
 class PRM(nn.Module):
-    """Pose refine machine: x * (1 + a * b), a one number a channel, b one a pixel; (B, K, h, w).
+    """Pose refine machine: a 3x3 convolution x, then x * (1 + a * b); (B, K, h, w) -> same.
 
-    Source: Cai et al., Learning Delicate Local Representations, ECCV 2020, figure 5.
+    a (B, K, 1, 1) weighs channels by their means, b (B, 1, h, w) pixels by the 9x9 around them.
+    Source: Cai et al., Learning Delicate Local Representations, ECCV 2020, figure 5. The paper has
+    a b for each channel; MMPose, and so its weights, has one for all.
     """
 
     def __init__(self, out_channels: int, norm_cfg: dict | None = dict(type='BN')):
         super().__init__()
-
-        def conv(kernel, **kwargs):
-            return ConvModule(out_channels, out_channels, kernel, padding=kernel // 2,
-                              norm_cfg=norm_cfg, inplace=False, **kwargs)
-
-        self.conv_bn_relu_prm_1 = conv(3)
-        self.conv_bn_relu_prm_2_1, self.conv_bn_relu_prm_2_2 = conv(1), conv(1)
-        self.conv_bn_relu_prm_3_1 = conv(1)
-        self.conv_bn_relu_prm_3_2 = conv(9, groups=out_channels)
+        k, cfg = out_channels, dict(norm_cfg=norm_cfg)
+        self.conv_bn_relu_prm_1 = ConvModule(k, k, 3, padding=1, **cfg)
+        self.middle_path = nn.Sequential(nn.Linear(k, k), nn.BatchNorm1d(k), nn.ReLU(),
+                                         nn.Linear(k, k), nn.BatchNorm1d(k), nn.ReLU(),
+                                         nn.Sigmoid())
+        self.bottom_path = nn.Sequential(
+            ConvModule(k, k, 1, **cfg), DepthwiseSeparableConvModule(k, 1, 9, padding=4, **cfg),
+            nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_bn_relu_prm_1(x)
-        channels = x.mean((2, 3), keepdim=True)
-        channels = self.conv_bn_relu_prm_2_2(self.conv_bn_relu_prm_2_1(channels)).sigmoid()
-        pixels = self.conv_bn_relu_prm_3_2(self.conv_bn_relu_prm_3_1(x)).sigmoid()
-        return x * (1 + channels * pixels)
+        channels = self.middle_path(x.mean((2, 3)))[:, :, None, None]
+        return x * (1 + channels * self.bottom_path(x))
 
 
 class PredictHeatmap(nn.Module):

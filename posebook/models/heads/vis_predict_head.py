@@ -6,12 +6,14 @@
 __all__ = ['VisPredictHead']
 
 # %% ../../../nbs/4_models/436_vis_predict_head.ipynb #22fa3ba1
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .base import BaseHead, to_numpy
+from ..layers import initialize
 from ..tta import average, flip_visibility
 from ...registry import MODELS
 
@@ -29,6 +31,7 @@ class VisPredictHead(BaseHead):
         loss: of the visibility. Its `use_sigmoid` says that the outputs are probabilities already,
             so the head ends with a sigmoid; with `use_target_weight` it takes the samples'
             `keypoints_visible_weights`.
+        init_cfg: of the visibility's layer; see `posebook.models.layers.initialize`.
     """
 
     def __init__(self, pose_cfg: dict | nn.Module,
@@ -48,6 +51,11 @@ class VisPredictHead(BaseHead):
         self.use_sigmoid = getattr(self.loss_module, 'use_sigmoid', False)
         layers = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.in_channels, joints)]
         self.vis_head = nn.Sequential(*layers, *([nn.Sigmoid()] if self.use_sigmoid else []))
+        self.init_weights()
+
+    def init_weights(self, default: Sequence[dict] = ()) -> None:
+        """Fill the visibility head by `init_cfg`, if there is one; the wrapped head has its own."""
+        initialize(self.vis_head, self.init_cfg, default=default)
 
     def vis_forward(self, feats: Any) -> Tensor:
         """Features -> (B, K): probabilities, or logits without `use_sigmoid`."""

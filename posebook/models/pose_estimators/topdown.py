@@ -20,7 +20,7 @@ from ...structures import InstanceData, PixelData, PoseDataSample
 
 # %% ../../../nbs/4_models/440_topdown.ipynb #106edb23
 def input_to_image(keypoints: np.ndarray, metainfo: dict) -> np.ndarray:
-    """Keypoints (..., 2) from input space to image space.
+    """Keypoints (..., D) from input space to image space; what follows x and y stays as it is.
 
     `metainfo` holds what `TopdownAffine` wrote: `input_size` (w, h), `input_center` (x, y) and
     `input_scale` (w, h) of the cropped area in image pixels. Rotation is a training
@@ -33,7 +33,8 @@ def input_to_image(keypoints: np.ndarray, metainfo: dict) -> np.ndarray:
                        'TopdownAffine.')
     size, center, scale = (np.asarray(metainfo[k]) for k in
                            ('input_size', 'input_center', 'input_scale'))
-    return keypoints / size * scale + center - 0.5 * scale
+    xy = keypoints[..., :2] / size * scale + center - 0.5 * scale
+    return np.concatenate([xy.astype(keypoints.dtype), keypoints[..., 2:]], -1)
 
 # %% ../../../nbs/4_models/440_topdown.ipynb #3a6613cf
 def add_pred_to_datasample(pred_instances: InstanceData, data_sample: PoseDataSample,
@@ -44,22 +45,25 @@ def add_pred_to_datasample(pred_instances: InstanceData, data_sample: PoseDataSa
     The copy's `pred_instances` has `keypoints` in image pixels, `keypoint_scores`,
     `keypoints_visible` (the scores, unless the codec predicts visibility) and the box and its
     score from the ground truth or the detector. `pred_fields` goes along as it is, in output
-    space. `keypoint_indices` keeps only these keypoints.
+    space. `keypoint_indices` keeps only these keypoints, and of fields with a map for each
+    keypoint their maps.
     """
-    fields = {k: pred_instances.get(k) for k in pred_instances.keys()}
+    fields = dict(pred_instances.items())
     fields['keypoints'] = input_to_image(fields['keypoints'], data_sample.metainfo)
     fields.setdefault('keypoints_visible', fields['keypoint_scores'])
+    maps = None if pred_fields is None else dict(pred_fields.items())
     if keypoint_indices is not None:
-        fields = {k: v[:, list(keypoint_indices)] if k.startswith('keypoint') else v
-                  for k, v in fields.items()}
-    given = data_sample.gt_instances
+        count, keep = fields['keypoints'].shape[1], list(keypoint_indices)
+        if not all(0 <= i < count for i in keep):
+            raise ValueError(f'output_keypoint_indices must be from 0 to {count - 1}; got {keep}')
+        fields = {k: v[:, keep] if k.startswith('keypoint') else v for k, v in fields.items()}
+        maps = maps and {k: v[keep] if len(v) == count else v for k, v in maps.items()}
+    given = data_sample.get('gt_instances', ())
     fields.update({k: given.get(k) for k in ('bboxes', 'bbox_scores') if k in given})
     result = data_sample.new()
     result.pred_instances = InstanceData(**fields)
-    if pred_fields is not None:
-        if keypoint_indices is not None:
-            pred_fields = PixelData(heatmaps=pred_fields.heatmaps[list(keypoint_indices)])
-        result.pred_fields = pred_fields
+    if maps is not None:
+        result.pred_fields = PixelData(**maps)
     return result
 
 # %% ../../../nbs/4_models/440_topdown.ipynb #4d42c490
@@ -80,7 +84,9 @@ class TopdownPoseEstimator(nn.Module):
         neck: tuple -> tuple, or None.
         head: with `forward`, `predict` and `loss`.
         data_preprocessor: by default one that stacks and casts only.
-        metainfo: the dataset's description, kept as `model.metainfo`.
+        metainfo: the dataset's description, as in `parse_pose_metainfo`; it then replaces the
+            samples' own in `predict`, their `flip_indices` for one.
+        init_cfg: kept for `posebook.models.checkpoints.init_weights`.
     """
 
     def __init__(self, backbone: dict | nn.Module, neck: dict | nn.Module | None = None,
@@ -94,7 +100,10 @@ class TopdownPoseEstimator(nn.Module):
         self.data_preprocessor = PoseDataPreprocessor() if data_preprocessor is None \
             else MODELS.build(data_preprocessor)
         self.train_cfg, self.test_cfg = dict(train_cfg or {}), dict(test_cfg or {})
-        self.init_cfg, self.metainfo = init_cfg, deepcopy(metainfo)
+        self.init_cfg, self.metainfo = init_cfg, None
+        if metainfo is not None:
+            from posebook.datasets.metainfo import parse_pose_metainfo
+            self.metainfo = deepcopy(parse_pose_metainfo(metainfo))
 
     def data_preprocess(self, data: dict, training: bool | None = None) -> dict:
         """`dict(inputs, data_samples)` as the loader gives it -> ready for `forward(**data)`."""
@@ -135,6 +144,10 @@ class TopdownPoseEstimator(nn.Module):
 
         The crops must be aligned as the head's codec needs them; `ValueError` if they are not.
         """
+        if self.metainfo is not None:
+            data_samples = [s.new() for s in data_samples]
+            for sample in data_samples:
+                sample.set_metainfo(self.metainfo)
         self._check_crops(data_samples)
         feats = self.extract_feat(inputs)
         if self.test_cfg.get('flip_test', False):
