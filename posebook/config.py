@@ -47,8 +47,9 @@ def format_value(value: Any, indent: int = 0) -> str:
     line = start + ', '.join(parts) + comma + end
     if len(line) + indent <= 96 and '\n' not in line:
         return line
-    if all(type(v) in (int, float) for v in value):  # as many numbers as fit
-        parts = [line.removesuffix(',') for line in textwrap.wrap(', '.join(parts), 92 - indent)]
+    if not isinstance(value, dict) and all(type(v) in (int, float) for v in value):
+        lines = textwrap.wrap(', '.join(parts), max(92 - indent, 40))  # as many numbers as fit
+        parts = [line.removesuffix(',') for line in lines]
     pad = '\n' + ' ' * (indent + 4)
     return f'{start}{pad}{f",{pad}".join(parts)},\n{" " * indent}{end}'
 

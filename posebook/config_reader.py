@@ -20,8 +20,9 @@ from .safe_eval import (MAX_DEPTH, MAX_FILE, NEW_STYLE, NO_IMPORT, ALLOWED, Budg
 def merge(child: dict, base: dict, where: str = '') -> dict:
     """A new dict: `base`, changed by `child`; dicts merge, other values replace.
 
-    `_delete_=True` in a dict of `child` drops what `base` has in its place. `ConfigError` if a dict
-    meets something else in `base` without it. `where` is the path for the message.
+    `_delete_=True` in a dict of `child` drops what `base` has in its place; in a list, where there
+    is nothing to drop, it only goes. `ConfigError` if a dict meets something else in `base` without
+    it. `where` is the path for the message.
     """
     merged = dict(base)
     for key, value in child.items():
@@ -31,6 +32,8 @@ def merge(child: dict, base: dict, where: str = '') -> dict:
                 raise ConfigError(f'{where}{key} is a dict in the child, but {old!r:.60} in the '
                                   f'base. Add _delete_=True to the dict if it is to replace that.')
             value = merge(value, old, f'{where}{key}.')
+        elif type(value) in (list, tuple):
+            value = type(value)(merge({key: item}, {}, where)[key] for item in value)
         merged[key] = value
     merged.pop('_delete_', None)
     return merged
@@ -60,15 +63,15 @@ class FileReader(Evaluator):
                  parents: tuple[Path, ...] = ()):
         super().__init__(text, path or '<text>', budget)
         self.text, self.path, self.parents, self.base_paths = text, path, parents, []
+        self.places = {}  # name of a variable -> the line that set it last
 
     def read(self, is_json: bool = False) -> dict:
         """All variables, private ones too, merged into those of the bases."""
         try:
             self.budget.spend(len(self.text) // 8)
             (self.run_json if is_json else self.run)()
-            own = {k: v for k, v in self.names.items() if k != '_base_' and not k.startswith('__')}
-            self.weigh(own)
-            return merge(plain_copy(own), self.bases)
+            own = [k for k in self.names if k != '_base_' and not k.startswith('__')]
+            return merge({name: self.result(name) for name in own}, self.bases)
         except SyntaxError as e:
             raise ConfigError(f'this is not Python: {e.msg}', self.filename, e.lineno,
                               e.text or '') from None
@@ -78,6 +81,12 @@ class FileReader(Evaluator):
             if getattr(e, 'filename', None):  # it knows its place
                 raise
             raise ConfigError(str(e), self.filename) from None
+
+    def result(self, name: str) -> Any:
+        try:
+            return self.copy(self.names[name])
+        except ValueError as e:  # of a variable that grew, each step of it small enough
+            raise ConfigError(f'{name}: {e}', self.filename, self.places.get(name)) from None
 
     def run(self) -> None:
         for statement in ast.parse(self.text).body:
@@ -121,6 +130,7 @@ class FileReader(Evaluator):
     def visit_Delete(self, node):
         for target in node.targets:
             if isinstance(target, ast.Name):
+                self.visit(target)  # says so if there is none
                 del self.names[target.id]
             else:
                 owner, key = self.place(target)
@@ -143,9 +153,18 @@ class FileReader(Evaluator):
         self.fail(node, NEW_STYLE if new_style else NO_IMPORT, ALLOWED)
 
     # ------------------------------------------------------------------ bases
+    def assign(self, target, value):
+        if isinstance(target, ast.Name):
+            self.places[target.id] = target.lineno
+        super().assign(target, value)
+
     def store(self, name, value):
         if name == '_base_':
-            self.base_paths = [value] if isinstance(value, str) else self.items(value)
+            paths = [value] if isinstance(value, str) else value
+            if not isinstance(paths, (list, tuple)) or not all(isinstance(p, str) for p in paths):
+                self.weigh(value)
+                raise TypeError(f'_base_ is a path or a list of paths; got {value!r:.60}')
+            self.base_paths = self.items(paths)
             self.bases = self.read_bases()
             value = plain_copy(self.bases)
         super().store(name, value)
@@ -153,8 +172,6 @@ class FileReader(Evaluator):
     def read_bases(self) -> dict:
         merged, folder = {}, self.path.parent if self.path else Path()
         for base in self.base_paths:
-            if not isinstance(base, str):
-                raise TypeError(f'_base_ is a path or a list of paths; got {base!r}')
             if '::' in base:
                 raise ValueError(f'_base_ {base!r} names a file inside an installed package, which '
                                  f'is not looked for. Copy the file, and give its path.')
@@ -205,7 +222,7 @@ class FileReader(Evaluator):
             return {k: self.fill_deep(v) for k, v in value.items()}
         if isinstance(value, list):
             return [self.fill_deep(v) for v in value]
-        return self.fill(value) if isinstance(value, str) else value
+        return self.fill(value) if isinstance(value, str) else check_size(value)
 
     def template(self, name: str) -> Any:
         first, *keys = name.split('.')
@@ -240,10 +257,13 @@ def read_file(path: Path, budget: Budget | None = None, parents: tuple[Path, ...
     if path.resolve() in [p.resolve() for p in parents]:
         chain = ' -> '.join(p.name for p in (*parents, path))
         raise ValueError(f'_base_ goes round in a circle: {chain}')
-    if path.stat().st_size > MAX_FILE:
-        raise ValueError(f'{path}: a config may have {MAX_FILE:,} bytes, and this has more')
     try:
-        text = path.read_text(encoding='utf-8-sig')
+        with open(path, encoding='utf-8-sig') as file:
+            text = file.read(MAX_FILE + 1)
     except UnicodeDecodeError:
         raise ValueError(f'{path}: this is not text (in UTF-8)') from None
+    except OSError as e:
+        raise ValueError(f'{path}: {e.strerror}') from None
+    if len(text) > MAX_FILE:
+        raise ValueError(f'{path}: a config may have {MAX_FILE:,} letters, and this has more')
     return FileReader(text, path, budget, parents).read(path.suffix == '.json')

@@ -34,7 +34,7 @@ class ConfigError(ValueError):
         self.filename, self.lineno = filename, lineno
 
 # %% ../nbs/1_foundations/108_safe_evaluation.ipynb #7fb86860
-MAX_FILE = 256 * 1024  # bytes of a file
+MAX_FILE = 256 * 1024  # letters of a file
 MAX_WORK = 100_000  # steps for a file with its bases: each syntax node is one
 MAX_ITEMS = 100_000  # items in one value, through all its levels; ten letters count as an item
 MAX_TEXT = 10 * MAX_ITEMS  # letters
@@ -91,8 +91,7 @@ def format_field(value: Any, conversion: str | None, spec: str) -> str:
     if not FORMAT_SPEC.fullmatch(spec):
         raise ValueError(f'the format {spec!r} is not allowed: an alignment, a width up to 999, '
                          f'a precision and one of bdeEfFgGosxX% are')
-    value = {'r': repr, 's': str, 'a': ascii}.get(conversion, lambda v: v)(value)
-    return format(value, spec)
+    return format(string.Formatter().convert_field(value, conversion), spec)
 
 
 def format_text(text: str, *args, **kwargs) -> str:
@@ -140,8 +139,8 @@ def _range(*args: int) -> list[int]:
 
 
 def _sum(values: Iterable, start: Any = 0) -> Any:
-    if isinstance(start, list):  # the usual way to join lists, without its quadratic copying
-        return start + [item for part in values for item in part]
+    if isinstance(start, (list, tuple)):  # the usual way to join lists; + would copy quadratically
+        return start + type(start)(item for part in values for item in part)
     return sum(values, start)
 
 
@@ -374,7 +373,8 @@ class Evaluator(ast.NodeVisitor):
         value = self.visit(node.value)
         self.weigh(value)
         spec = self.visit(node.format_spec) if node.format_spec else ''
-        return format_field(value, chr(max(node.conversion, 0)), spec)
+        conversion = chr(node.conversion) if node.conversion > 0 else None
+        return format_field(value, conversion, spec)
 
     def loop(self, generators: list[ast.comprehension], make: Callable) -> Iterable:
         """`make()` for each round of `for x in y if z for ...`."""

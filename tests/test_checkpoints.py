@@ -1,6 +1,7 @@
 """Checkpoints from files, servers and other toolkits: what is refused, what fits, and what is said about the rest."""
 import hashlib
 import http.server
+import json
 import os
 import pickle
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 import types
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -156,6 +158,58 @@ def test_what_else_a_file_may_be(tmp_path, content, why, suffix):
         read_checkpoint(tmp_path / f'w{suffix}')
 
 
+@pytest.mark.parametrize('share', [.02, .5, .97])
+@pytest.mark.parametrize('new', [True, False])
+def test_a_file_that_was_cut_off(tmp_path, share, new):
+    path = tmp_path / 'w.pth'
+    torch.save(nn.Linear(30, 30).state_dict(), path, _use_new_zipfile_serialization=new)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(share * len(whole))])
+    with pytest.raises(ValueError, match='damaged or was cut off; get it again'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('mmap', [True, False])
+def test_a_compressed_file_is_neither_a_bomb_nor_taken_for_weights(tmp_path, mmap):
+    torch.save(nn.Linear(30, 30).state_dict(), tmp_path / 'w.pth')
+    with zipfile.ZipFile(tmp_path / 'w.pth') as old, zipfile.ZipFile(tmp_path / 'z.pth', 'w', zipfile.ZIP_DEFLATED) as new:
+        for part in old.namelist():
+            new.writestr(part, b'0' * 10**8 if part.endswith('data.pkl') else old.read(part))
+    with pytest.raises(ValueError, match='its parts are compressed'):
+        read_checkpoint(tmp_path / 'z.pth', mmap=mmap)
+
+
+@pytest.mark.parametrize('header', [
+    dict(a=[[30, 3], [0, 360]], b=[[30, 3], [0, 360]]), dict(a=[[2**40, 2**40], [0, 360]]), dict(a=[[-30, -3], [0, 360]]),
+    dict(a=[[30, float('nan')], [0, 360]]), dict(a=[[30, 3], [360, 0]]), dict(a=[[30, 3], [0, 10**12]]), dict(a=[[30, 3.5], [0, 420]])])
+def test_a_safetensors_header_that_lies(tmp_path, header):
+    text = json.dumps({k: dict(dtype='F32', shape=shape, data_offsets=at) for k, (shape, at) in header.items()}).encode()
+    for size in (len(text), 2**63, 10**8):
+        (tmp_path / 'w.safetensors').write_bytes(size.to_bytes(8, 'little') + text + bytes(360))
+        with pytest.raises(ValueError, match='is not a checkpoint'):
+            read_checkpoint(tmp_path / 'w.safetensors')
+
+
+@pytest.mark.parametrize('odd', [torch.ones(2, 2).to_sparse(), torch.ones(2, 2, device='meta'), torch.ones(2, 2, dtype=torch.complex64)])
+def test_what_is_no_plain_tensor_is_refused_before_anything_is_copied(odd):
+    model = nn.Linear(2, 2)
+    before = model.weight.clone(), model.bias.clone()
+    for state in (dict(bias=torch.ones(2), weight=odd), {'bias': torch.ones(2), 7: torch.ones(2, 2)}):
+        with pytest.raises(ValueError, match='1 entries of the checkpoint are not dense tensors'):
+            load_checkpoint(model, state)
+    assert torch.equal(model.weight, before[0]) and torch.equal(model.bias, before[1])
+
+
+def test_two_entries_never_share_a_name():
+    state = {'weight': torch.ones(2, 2), 'module.weight': torch.zeros(2, 2), 'bias': torch.ones(2)}
+    with pytest.raises(ValueError, match='gives two entries the same name'):
+        load_checkpoint(nn.Linear(2, 2), state)
+    state = {'weight': torch.ones(2, 2), 'model.weight': torch.zeros(2, 2), 'bias': torch.ones(2)}
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_checkpoint(nn.Linear(2, 2), state)
+    assert caught.value.report.unexpected == ['model.weight']
+
+
 # --- files and round trips
 
 @pytest.mark.parametrize('suffix', ['.pth', '.pt', '.bin', '.safetensors'])
@@ -217,10 +271,23 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header('Location', self.path.replace('moved', 'there'))
             return self.end_headers()
+        if 'tofile' in self.path:
+            self.send_response(302)
+            self.send_header('Location', 'file:///etc/hostname')
+            return self.end_headers()
+        if 'garbage' in self.path:
+            return self.wfile.write(b'nothing that HTTP knows\r\n\r\n')
         self.send_response(200)
+        if 'page' in self.path:
+            self.send_header('Content-Type', 'text/html; charset=utf-8')
         if 'unsized' not in self.path:
-            self.send_header('Content-Length', str(len(self.payload)))
+            length = 10**18 if 'huge' in self.path else 0 if 'empty' in self.path else len(self.payload)
+            self.send_header('Content-Length', str(length))
         self.end_headers()
+        if 'drip' in self.path:
+            for _ in range(100):
+                self.wfile.write(b'.')
+                time.sleep(.05)
         body = self.payload[:len(self.payload) // 2] if 'cut' in self.path or 'slow' in self.path else self.payload
         self.wfile.write(body)
         if 'slow' in self.path:
@@ -261,7 +328,10 @@ def test_download_once(host, tmp_path, name):
     ('private.pth', ConnectionError, '403 Forbidden'),
     ('cut.pth', ConnectionError, r'broke after \d+ of \d+ bytes'), ('cut-00000000.pth', ConnectionError, 'broke after'),
     ('w-00000000.pth', ValueError, 'promises a SHA-256 of 00000000'),
-    ('slow.pth', ConnectionError, r'nothing for 0\.2 s')])
+    ('slow.pth', ConnectionError, r'nothing for 0\.2 s'), ('drip.pth', ConnectionError, r'nothing for 0\.2 s'),
+    ('huge.pth', ConnectionError, 'the disk has room for'), ('empty.pth', ConnectionError, 'an empty file'), ('page.pth', ConnectionError, 'a web page'),
+    ('tofile.pth', ConnectionError, 'not allowed'), ('garbage.pth', ConnectionError, 'nothing that HTTP knows'),
+    ('a b.pth', ConnectionError, 'control characters')])
 def test_a_download_that_fails_leaves_nothing(host, tmp_path, name, error, text):
     for _ in range(2):  # and the second try is not fooled by the first
         with pytest.raises(error, match=text):
@@ -475,7 +545,9 @@ def test_names_that_hooks_translate(published):
 
 
 def test_no_tensors_is_said():
-    for content in (dict(), dict(meta=dict(), state_dict=dict()), dict(epoch=3)):
+    endless = dict()
+    endless['model'] = endless
+    for content in (dict(), dict(meta=dict(), state_dict=dict()), dict(epoch=3), endless):
         with pytest.raises(ValueError, match='holds no tensors'):
             load_checkpoint(nn.Linear(1, 1), content)
 

@@ -55,7 +55,7 @@ def family(tmp_path, monkeypatch):
     ('{i % 2 for i in range(5)}', {0, 1}),
     ('sorted({"b": 1, "a": 2}.items()) + list(enumerate("xy", 1))', [('a', 2), ('b', 1), (1, 'x'), (2, 'y')]),
     ('[max(1, 2), min([3, 4]), sum([1, 2.5]), abs(-1), round(2.567, 1), len("abc")]', [2, 3, 3.5, 1, 2.6, 3]),
-    ('sum([[1], [2]], []) + list(reversed(range(2)))', [1, 2, 1, 0]),
+    ('sum([[1], [2]], []) + list(reversed(range(2)))', [1, 2, 1, 0]), ('sum([(1, ), (2, 3)], (0, ))', (0, 1, 2, 3)),
     ('[int("7"), float("1e-3"), str(5), bool([]), tuple([1]), set([1]), list("ab")]',
      [7, 1e-3, '5', False, (1,), {1}, ['a', 'b']]),
     ('dict(a=1).get("b", 2), dict(a=1) | dict(b=2)', (2, {'a': 1, 'b': 2})),
@@ -230,7 +230,7 @@ def test_limits_in_memory():
 
 def test_large_files_and_files_that_are_none(tmp_path):
     (tmp_path / 'large.py').write_text('x = 1  # ' + 'x' * MAX_FILE)
-    with pytest.raises(ConfigError, match='bytes, and this has more'):
+    with pytest.raises(ConfigError, match='letters, and this has more'):
         Config.fromfile(tmp_path / 'large.py')
     (tmp_path / 'binary.py').write_bytes(b'\xff\xfe\x00')
     os.mkfifo(tmp_path / 'pipe.py')  # reading it would wait for ever
@@ -294,7 +294,8 @@ def test_paths_start_at_the_file_that_says_them(family):
 
 @pytest.mark.parametrize('text, words', [
     ("_base_ = 'none.py'", 'none.py: there is no such file. A path in _base_ starts'), ("_base_ = 'b.py'", 'circle: b.py -> b.py'),
-    ("_base_ = ['a.py', 'same.py']", 'same.py defines x, as another'), ("_base_ = 3", 'no items'), ("_base_ = [3]", 'a path or a list of paths'),
+    ("_base_ = ['a.py', 'same.py']", 'same.py defines x, as another'), ("_base_ = 3", 'a path or a list of paths'), ("_base_ = None", 'a path or a list of paths'),
+    ("x = [0]\nfor i in range(60):\n    x = [x, x]\n_base_ = [x]", 'too large'), ("_base_ = 'link.py'", 'circle: b.py -> link.py'), ("_base_ = 'round/b.py'", 'circle: b.py -> b.py'), ("_base_ = [3]", 'a path or a list of paths'),
     ("_base_ = ['a.py']\ny = x", 'Did you mean _base_.x?'), ("_base_ = ['a.py']\ny = _base_.z", "no key 'z'"), ("y = _base_.x", '_base_ is not defined'),
     ("_base_ = ['a.py']\nx = dict(a=1)", 'x is a dict in the child, but 1 in the base'), ("_base_ = ['a.py']\n_base_.m.k = 2", 'cannot be changed'),
     ("_base_ = ['a.py']\n_base_.m.update(k=2)", 'cannot be changed'), ("_base_ = ['a.py']\ndel _base_.m", 'cannot be changed'),
@@ -303,9 +304,31 @@ def test_paths_start_at_the_file_that_says_them(family):
     ("y = '{{$HOME:/tmp}}'", 'the environment is not read'), ("_base_ = ['bad.py']", 'bad.py, line 2: division')])
 def test_mistakes_with_bases(text, words, family):
     family(a='x = 1\nm = dict(k=1)', same='x = 2', b=text, ring1="_base_ = 'ring2.py'", ring2="_base_ = 'ring1.py'", bad='a = 1\nb = 1 / 0')
+    os.symlink('b.py', 'link.py')
+    os.symlink('.', 'round')
     with pytest.raises(ConfigError) as e:
         Config.fromfile('b.py')
     assert words in str(e.value)
+
+
+def test_delete_goes_from_lists_as_well(family):
+    """A codec that replaces its base's is the encoder in a pipeline, too."""
+    family(a="codec = dict(type='A', sigma=2)\nmodel = dict(head=dict(decoder=codec))",
+           b="_base_ = 'a.py'\ncodec = dict(_delete_=True, type='B')\nmodel = dict(head=dict(decoder=codec))\n"
+             "pipeline = [dict(type='T', encoder=codec), (dict(levels=[codec]), )]")
+    cfg = Config.fromfile('b.py')
+    assert cfg == dict(codec=dict(type='B'), model=dict(head=dict(decoder=dict(type='B'))),
+                       pipeline=[dict(type='T', encoder=dict(type='B')), (dict(levels=[dict(type='B')]), )])
+    assert Config.fromstring(cfg.dump()) == cfg
+
+
+@pytest.mark.parametrize('text, line, words', [
+    ('a = 1\nx = []\nx.append(x)', 2, 'x: too large'), ('a = 1\nx = 1\nfor i in range(99):\n    x = [x]', 4, 'x: dicts and lists may be'),
+    ('del dict', 1, 'the name dict is not defined'), ("x = '{0!z}'.format(1)", 1, 'conversion')])
+def test_what_only_shows_at_the_end_has_a_place_too(text, line, words):
+    with pytest.raises(ConfigError, match=words) as e:
+        read(text)
+    assert e.value.lineno == line
 
 
 def test_what_is_taken_from_a_base_is_a_copy(family):
@@ -339,7 +362,7 @@ def test_json(family):
     family(c="_base_ = 'b.json'\nl = _base_.l[:1]")
     assert Config.fromfile('c.py').l == [1]
     assert Config.fromstring('{"a": {"b": 1}}', '.json').a.b == 1
-    for text in ('[1]', '{"a": ', '{"a": ' * 5000, '{"_base_": 3}', '{"_base_": "none.py"}', '{"a": "{{_base_.x}}"}', '{"a": 1e999, "b": %s}' % ('9' * 5000)):
+    for text in ('[1]', '{"a": ', '{"a": ' * 5000, '{"_base_": 3}', '{"_base_": "none.py"}', '{"a": "{{_base_.x}}"}', '{"a": 1e999, "b": %s}' % ('9' * 5000), '{"a": [%s]}' % ('9' * 30)):
         with pytest.raises(ConfigError):
             Config.fromstring(text, '.json')
 
@@ -415,6 +438,15 @@ def test_dump_reads_back(data):
 def test_a_value_survives_the_command_line(value):
     text = Config(dict(x=value)).dump().removeprefix('x = ')
     assert same(Config(dict(x=parse_value(text))).x, Config(dict(x=value)).x)
+
+
+def test_long_dicts_with_numbers_for_keys_and_numbers_far_to_the_right():
+    points = {i: dict(name=f'point{i}', id=i, color=[51, 153, 255], type='upper', swap='') for i in range(17)}
+    deep = list(range(60))
+    for _ in range(30):
+        deep = [deep, 'a']
+    cfg = Config(dict(info=dict(keypoint_info=points), deep=deep, floats={0.5: 'a' * 60, 1.5: 'b' * 60}))
+    assert Config.fromstring(cfg.dump()) == cfg
 
 
 def test_dump_to_a_file(tmp_path):
@@ -624,13 +656,14 @@ def test_a_model_from_a_file(family):
     with torch.no_grad():
         model = build_model('hrnet.py').eval()
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 17, 16, 16)
-    assert model.metainfo['num_keypoints'] == 17 and model.head.decoder.sigma == 2 and model.test_cfg['flip_test'] is True
+    assert model.dataset_meta['num_keypoints'] == 17 and model.head.decoder.sigma == 2 and model.test_cfg['flip_test'] is True
     cfg = Config.fromfile('hrnet.py')
-    cfg.model.metainfo = dict(dataset_name='mine')
+    mine = dict(dataset_name='mine', keypoint_name2id={})  # parsed already
+    cfg.model.metainfo = mine
     cfg.model.head = None
     model = build_model(cfg)
-    assert model.metainfo == dict(dataset_name='mine') and model.head is None
-    assert build_model(cfg.model).metainfo == dict(dataset_name='mine')
+    assert model.metainfo == model.dataset_meta == mine and model.head is None
+    assert build_model(cfg.model).dataset_meta == mine
     torch.save(dict(state_dict=model.state_dict()), 'weights.pth')
     loaded = build_model(cfg, 'weights.pth').state_dict()
     assert all(torch.equal(v, loaded[k]) for k, v in model.state_dict().items())
@@ -639,7 +672,7 @@ def test_a_model_from_a_file(family):
 @pytest.mark.parametrize('word, error, words', [
     ('+model.backbone.depth=3', TypeError, 'model.backbone: HRNet: '), ('model.head.type=Nose', KeyError, "model.head: 'Nose' is not"),
     ('model.head.decoder.sigma=-1', ValueError, 'model.head: MSRAHeatmap: sigma'), ('model.type=HeatmapEstimator', KeyError, 'model: '),
-    ('model.data_preprocessor.mean=[1]', ValueError, 'model.data_preprocessor: '), ('+model.heads=None', TypeError, 'model: TopdownPoseEstimator')])
+    ('model.data_preprocessor.mean=[1,2]', ValueError, 'model.data_preprocessor: '), ('+model.heads=None', TypeError, 'model: TopdownPoseEstimator')])
 def test_model_errors_have_an_address(word, error, words, family):
     from posebook.models.builder import build_model
     family(runtime=RUNTIME, coco=COCO, hrnet=HRNET)

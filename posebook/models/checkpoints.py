@@ -12,15 +12,18 @@ __all__ = ['HARMLESS', 'HASHED_NAME', 'WRAPPERS', 'LAYOUTS', 'RESNET_DEPTHS', 'C
 import difflib
 import hashlib
 import html
+import http.client
 import os
 import pickle
 import re
+import shutil
 import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -98,13 +101,23 @@ def load_checkpoint_file(path: str | Path, mmap: bool = False) -> dict:
             from safetensors.torch import load_file
             return load_file(path)
         with open(path, 'rb') as file:
-            zipped = file.read(2) == b'PK'  # torch's format before 1.6 cannot be mapped
+            zipped = file.read(2) == b'PK'  # torch's format before 1.6 is no zip file
+        if zipped:
+            _check_stored(path)
         with _allowing(HARMLESS), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and zipped)
     except Exception as e:
         raise ValueError(f'{path} is not a checkpoint that can be read safely: '
                          f'{_what_it_is(path, e)}') from e
+
+
+def _check_stored(path: Path) -> None:
+    """ValueError for compressed parts: a bomb, or bytes that mapping takes for weights."""
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError('its parts are compressed, as torch never writes them; unpack the zip '
+                             'file, and pack it again without compression (zip -0)')
 
 
 def _what_it_is(path: Path, error: Exception) -> str:
@@ -117,12 +130,17 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return 'it is a web page, probably a download page; use the address of the file itself'
     if head.startswith(b'version https://git-lfs'):
         return 'it is a Git LFS pointer; run `git lfs pull` to get the file it stands for'
-    refused = re.search(r'GLOBAL (\S+)|Can only (?:create|build)|reduce for', str(error))
+    text = str(error)
+    if isinstance(error, (EOFError, zipfile.BadZipFile)) or \
+            re.search('zip archive|unexpected EOF|not fully covered', text):
+        return 'it is damaged or was cut off; get it again'
+    refused = re.search(r'GLOBAL (\S+)|Can only (?:create|build)|reduce for', text)
     if refused:
         named = f' ({refused[1]})' if refused[1] else ''
         return (f'it asks for code to be run{named}, which is refused. If you trust whoever made '
                 f'it, open it once where that code is installed and save its state_dict alone')
-    return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else "no details"}'
+    text = text.split('WeightsUnpickler error:')[-1].strip()  # torch's advice comes before it
+    return f'{type(error).__name__}: {text.splitlines()[0] if text else "no details"}'
 
 # %% ../../nbs/4_models/445_checkpoints.ipynb #3258beed
 def _write_torch(state: dict, path: str) -> None:
@@ -144,6 +162,7 @@ def save_atomically(state: dict, path: str | Path, write: Callable = _write_torc
         write(state, part)
         with open(part, 'rb+') as file:
             os.fsync(file.fileno())
+        os.chmod(part, 0o644)  # mkstemp's are for the owner alone
         os.replace(part, path)
     except BaseException:
         Path(part).unlink(missing_ok=True)
@@ -196,7 +215,7 @@ def cached_path(url: str, cache_dir: str | Path | None = None) -> Path:
     """
     folder = Path(cache_dir) if cache_dir else Path(torch.hub.get_dir()) / 'checkpoints'
     name = urllib.parse.unquote(Path(urllib.parse.urlparse(url).path).name)
-    if not name or name in ('.', '..') or '/' in name or '\\' in name:
+    if not name.isprintable() or name in ('', '.', '..') or '/' in name or '\\' in name:
         raise ValueError(f'{url} names no file')
     if not HASHED_NAME.search(name):
         folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -207,8 +226,9 @@ def download(url: str, cache_dir: str | Path | None = None, timeout: float = 30.
              progress: bool = True) -> Path:
     """Fetch `url` into the cache, or find it there; returns the file's path.
 
-    `timeout` is in seconds, for connecting and for every read. The file appears under its name
-    only when it is complete and fits the hash in its name. Raises ConnectionError when there is no
+    `timeout` is in seconds, for connecting and for every read; after that time a download slower
+    than 1 kB/s is given up as well. The file appears under its name only when it is complete and
+    fits the hash in its name. Raises ConnectionError when there is no
     file to be had, ValueError when it is not the one that its name promises.
     """
     path = cached_path(url, cache_dir)
@@ -217,37 +237,53 @@ def download(url: str, cache_dir: str | Path | None = None, timeout: float = 30.
     try:
         return save_atomically(url, path, lambda url, part: _fetch(url, part, timeout, progress))
     except urllib.error.HTTPError as e:
-        hint = 'check the address' if e.code in (404, 410) else 'the server may want a login'
+        hint = 'it may want a login' if e.code in (401, 403) else \
+            'try again later' if e.code >= 500 else 'check the address'
         reason = f'the server answered {e.code} {e.reason}; {hint}'
     except TimeoutError:
-        reason = f'the server sent nothing for {timeout:g} s'
+        reason = f'the server sent next to nothing for {timeout:g} s'
     except urllib.error.URLError as e:
         reason = f'no connection ({e.reason})'
-    except (ConnectionError, OSError) as e:
-        reason = str(e)
+    except (OSError, http.client.HTTPException) as e:
+        reason = str(e) or type(e).__name__
     raise ConnectionError(f'could not download {url}: {reason}. Without a network, put the file at '
                           f'{path} by hand, or pass the path of a local copy.')
 
 
 def _fetch(url: str, part: str, timeout: float, progress: bool) -> None:
     """Download to `part`; raises when bytes are missing or the hash is another."""
-    digest, done = hashlib.sha256(), 0
+    digest, done, start = hashlib.sha256(), 0, time.monotonic()
     request = urllib.request.Request(url, headers={'User-Agent': 'posebook'})
     with urllib.request.urlopen(request, timeout=timeout) as answer, open(part, 'wb') as file:
-        total = int(answer.headers.get('Content-Length') or 0)
+        total = _announced_size(answer.headers, Path(part).parent)
         with tqdm(total=total or None, unit='B', unit_scale=True, disable=not progress,
                   desc=cached_path(url).name) as bar:
-            while chunk := answer.read(1 << 18):
+            while chunk := answer.read1(1 << 18):  # what has come, however little
                 file.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
                 bar.update(len(chunk))
+                if (seconds := time.monotonic() - start) > timeout and done < 1000 * seconds:
+                    raise TimeoutError
+    if not done:
+        raise ConnectionError('the server sent an empty file')
     if total and done != total:
         raise ConnectionError(f'the connection broke after {done} of {total} bytes; try again')
     wanted = HASHED_NAME.search(cached_path(url).name)
     if wanted and not digest.hexdigest().startswith(wanted[1]):
         raise ValueError(f'{url}: its name promises a SHA-256 of {wanted[1]}..., the file has '
                          f'{digest.hexdigest()[:8]}...; it is damaged or another one. Not kept.')
+
+
+def _announced_size(headers: Mapping, folder: Path) -> int:
+    """Bytes to come, 0 if nobody knows; ConnectionError if this cannot be what we want."""
+    if headers.get('Content-Type', '').startswith('text/html'):
+        raise ConnectionError('the server sent a web page; use the address of the file itself')
+    size = headers.get('Content-Length') or ''
+    size = int(size) if re.fullmatch('[0-9]{1,99}', size) else 0
+    if size > (free := shutil.disk_usage(folder).free):
+        raise ConnectionError(f'it has {size:,} bytes, and the disk has room for {free:,}')
+    return size
 
 # %% ../../nbs/4_models/445_checkpoints.ipynb #a8f7dcb2
 def resolve_source(source: str | Path, cache_dir: str | Path | None = None, timeout: float = 30.,
@@ -292,18 +328,26 @@ WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'state_dict_ema', 'ema_st
 def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
     """The table of names and tensors inside a checkpoint, however it is wrapped."""
     state = checkpoint
-    while isinstance(state, Mapping):
-        inner = next((state[k] for k in WRAPPERS if isinstance(state.get(k), Mapping)), None)
-        if inner is None:
-            break
-        state = inner
+    for _ in range(5):  # a table of a hostile file may hold itself
+        inner = next((state[k] for k in WRAPPERS if isinstance(state.get(k), Mapping)), None) \
+            if isinstance(state, Mapping) else None
+        state = state if inner is None else inner
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} \
         if isinstance(state, Mapping) else {}
     if not tensors:
         held = ', '.join(map(str, list(state)[:8])) if isinstance(state, Mapping) else type(state)
         raise ValueError(f'the checkpoint holds no tensors; it holds: {held}. '
                          f'A table of weights is looked for under {", ".join(WRAPPERS)}.')
+    if odd := [k for k, v in tensors.items() if not _is_plain(k, v)]:
+        raise ValueError(f'{len(odd)} entries of the checkpoint are not dense tensors of real '
+                         f'numbers under a name, {odd[0]!r} for example; save the model in full')
     return tensors
+
+
+def _is_plain(name: str, tensor: Tensor) -> bool:
+    """Whether this can be copied into a parameter as it is."""
+    return isinstance(name, str) and tensor.layout == torch.strided and not (
+        tensor.is_meta or tensor.is_quantized or tensor.is_complex())
 
 
 def _renamed(state: dict, *rules: tuple[str, str]) -> dict:
@@ -479,7 +523,10 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping, prefix: str 
         source = read_checkpoint(source, mmap=True, **read)
     state = unwrap_state_dict(source)
     for pattern, replacement in revise_keys:
-        state = {re.sub(pattern, replacement, k): v for k, v in state.items()}
+        renamed = {re.sub(pattern, replacement, k): v for k, v in state.items()}
+        if len(renamed) < len(state):
+            raise ValueError(f'revise_keys: {pattern!r} gives two entries the same name')
+        state = renamed
     if prefix:
         state = _below_prefix(state, prefix, report)
     own = _own_entries(model)
@@ -546,7 +593,10 @@ def _best_layout(model: nn.Module, state: dict, target: Mapping, shown: Mapping,
     """The checkpoint's entries under the naming with the most names, and shapes, in common."""
     candidates = {}
     for name, rules in LAYOUTS.items():
-        entries = _through_hooks(model, _renamed(state, *rules))
+        renamed = _renamed(state, *rules)
+        if len(renamed) < len(state):  # two entries under one name: this is not the layout
+            continue
+        entries = _through_hooks(model, renamed)
         candidates[name] = {shown.get(k, k): v for k, v in entries.items()}
     score = {name: sum(1 + (v.shape == target[k].shape) for k, v in entries.items() if k in target)
              for name, entries in candidates.items()}
