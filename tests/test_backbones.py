@@ -9,8 +9,10 @@ import torchvision
 from torch import nn
 
 import posebook.models  # noqa: F401  (fills the registry)
-from posebook.models.backbones import (BaseBackbone, LibraryBackbone, MobileNetV2, ResNet,
-                                       ShuffleNetV2, hrnet_extra)
+from posebook.models.backbones import (BaseBackbone, InvertedResidual, LibraryBackbone, MobileNetV2, ResNet,
+                                       ShuffleNetV2, ShuffleUnit, hrnet_extra)
+from posebook.models.backbones.compact import SE_ACTS
+from posebook.models.backbones.resnet_relatives import SCBottleneck, SCConv, SplitAttention
 from posebook.models.complexity import count_parameters
 from posebook.models.heads import HeatmapHead
 from posebook.registry import MODELS
@@ -219,9 +221,15 @@ def test_wrong_input_is_refused(name):
     (dict(type='MobileNetV3', arch='large'), 'arch'), (dict(type='MobileNetV3', out_indices=(11, )), 'out_indices'),
     (dict(type='ShuffleNetV1', groups=5), 'groups'), (dict(type='ShuffleNetV2', widen_factor=.3), 'widen_factor'),
     (dict(type='ViPNAS_ResNet', depth=18), 'depth'), (dict(type='ViPNAS_MobileNetV3', wid=(8, 8)), 'wid'),
+    (dict(type='ResNet', depth=18, strides=2), 'strides'), (dict(type='ResNet', depth=50, expansion=0), 'expansion'),
+    (dict(type='RegNet', arch=dict(REGNET, wm=1)), 'wm'), (dict(type='MobileNetV2', frozen_stages=8), 'frozen_stages'),
+    (dict(type='ShuffleNetV2', frozen_stages=4), 'frozen_stages'), (dict(type='HourglassNet', num_stacks=0), 'num_stacks'),
+    (dict(type='HourglassNet', feat_channel=128), 'feat_channel'), (dict(type='HourglassAENet', downsample_times=0), 'downsample_times'),
+    (dict(type='CPM', in_channels=3, out_channels=5, num_stages=0), 'num_stages'),
+    (dict(type='ResNet', depth=18, out_indices=3), 'out_indices'),
 ])
 def test_wrong_arguments_are_named(cfg, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, TypeError), match=text):
         MODELS.build(cfg)
 
 
@@ -297,3 +305,146 @@ def test_without_timm_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'timm', None)
     with pytest.raises(ImportError, match=r'pip install posebook\[timm\]'):
         MODELS.build(dict(type='TIMMBackbone', model_name='resnet10t'))
+
+
+# what a block computes, by hand
+
+def with_random_norms(module):
+    """In eval mode, with norms that are not the identity."""
+    torch.manual_seed(0)
+    for m in module.eval().modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.weight, .5, 1.5), nn.init.normal_(m.bias), nn.init.normal_(m.running_mean, 0, .1)
+    return module
+
+
+def reads(module, call):
+    """The input that `module` got while `call()` ran."""
+    seen = []
+    handle = module.register_forward_pre_hook(lambda m, args: seen.append(args[0].detach().clone()))
+    call()
+    handle.remove()
+    return seen[0]
+
+
+@torch.no_grad()
+def test_split_attention_mixes_each_group_on_its_own():
+    mixer, x = with_random_norms(SplitAttention(4, groups=2, radix=2)), torch.randn(2, 4, 6, 5)
+    a, b = mixer.bn0(mixer.conv(x)).relu().chunk(2, 1)  # two candidates of four channels, two in each group
+    mixer.fc2.weight.zero_()
+    for wish, expected in (([99., 99, 0, 0, 99, 99, 0, 0], a),  # both groups want the first candidate
+                           ([99., 99, 0, 0, 0, 0, 99, 99], torch.cat([a[:, :2], b[:, 2:]], 1))):
+        mixer.fc2.bias.copy_(torch.tensor(wish))
+        assert torch.allclose(mixer(x), expected, atol=1e-6)
+    assert mixer(x[:0]).shape == (0, 4, 6, 5)
+
+
+@torch.no_grad()
+def test_self_calibration():
+    layer, x = with_random_norms(SCConv(3)), torch.randn(1, 3, 8, 8)
+    shrunk = torch.stack([x[..., i:i + 4, j:j + 4].mean((2, 3)) for i in (0, 4) for j in (0, 4)], 2).view(1, 3, 2, 2)
+    coarse = layer.k2[1:](shrunk).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.allclose(layer(x), layer.k4(layer.k3(x) * (x + coarse).sigmoid()), atol=1e-6)
+    block, y = with_random_norms(SCBottleneck(16, 64)), torch.randn(1, 16, 8, 8)
+    block.conv3.weight[:, 8:].zero_()  # deaf to the calibrated half
+    before = block(y)
+    for m in block.scconv.parameters():
+        m.add_(1)
+    assert torch.equal(block(y), before)
+    block.k1[1].bias.add_(1)
+    assert not torch.equal(block(y), before)
+
+
+@torch.no_grad()
+def test_inverted_residual_gates_between_its_convolutions():
+    se = dict(channels=12, ratio=4, act_cfg=SE_ACTS)
+    block, x = with_random_norms(InvertedResidual(4, 4, 12, se_cfg=se)), torch.randn(1, 4, 6, 5)
+    block.se.conv2.conv.weight.zero_()
+    block.se.conv2.conv.bias.fill_(.5)  # the gate is (0.5 + 1) / 2
+    assert torch.allclose(block(x), x + block.linear_conv(.75 * block.depthwise_conv(block.expand_conv(x))), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('stride', [1, 2])
+def test_shuffle_unit(stride):
+    unit = with_random_norms(ShuffleUnit(24, 24 * stride, groups=3, stride=stride))
+    x = torch.randn(1, 24, 6, 4)
+    inner = unit.depthwise_conv3x3_bn(unit.g_conv_1x1_compress(x))
+    size = inner.shape[1] // 3
+    dealt = inner[:, [g * size + i for i in range(size) for g in range(3)]]
+    out = unit.g_conv_1x1_expand(dealt)
+    assert torch.allclose(unit(x), (x + out).relu() if stride == 1 else
+                          torch.cat([nn.functional.avg_pool2d(x, 3, 2, 1), out.relu()], 1), atol=1e-6)
+
+
+@torch.no_grad()
+def test_each_answer_is_read_by_the_next_stage():
+    glass, x = with_random_norms(build('HourglassNet')), picture('HourglassNet', 1)
+    first, stem = glass(x)[0], glass.stem(x)
+    expected = glass.inters[0]((glass.conv1x1s[0](stem) + glass.remap_convs[0](first)).relu())
+    assert torch.allclose(reads(glass.hourglass_modules[1], lambda: glass(x)), expected, atol=1e-5)
+    glass = with_random_norms(MODELS.build(dict(type='HourglassAENet', downsample_times=2, num_stacks=2, out_channels=10,
+                                                stage_channels=(8, 10, 12), feat_channels=8)))
+    first, stem = glass(x)[0], glass.stem(x)
+    expected = stem + glass.remap_out_convs[0](first) + glass.remap_feature_convs[0](glass.hourglass_modules[0](stem))
+    assert torch.allclose(reads(glass.hourglass_modules[1], lambda: glass(x)), expected, atol=1e-5)
+    cpm, x = with_random_norms(build('CPM')), torch.randn(1, 3, 57, 41)
+    expected = torch.cat([cpm(x)[0], cpm.middle_conv[0](cpm.middle(x))], 1)
+    assert torch.allclose(reads(cpm.cpm_stages[0], lambda: cpm(x)), expected) and expected.shape[2:] == (8, 6)
+
+
+def test_one_hourglass_has_the_published_size():
+    with torch.device('meta'):
+        net, head = MODELS.build(dict(type='HourglassNet', num_stacks=1)), nn.Conv2d(256, 17, 1)
+    assert round((count_parameters(net) + count_parameters(head)) / 1e6, 2) == 94.85  # MMPose's model zoo, hourglass52
+    assert 'inters.0.conv1.weight' in net.state_dict() and 'inters.1.conv1.weight' not in net.state_dict()
+
+
+def test_vgg_returns_the_scores_after_the_chosen_maps():
+    with torch.device('meta'):
+        net, x = MODELS.build(dict(type='VGG', depth=11, num_classes=7, out_indices=(1, ))), torch.empty(1, 3, 224, 224)
+        assert [tuple(m.shape) for m in net(x)] == [(1, 128, 56, 56), (1, 7)]
+        assert [tuple(m.shape) for m in MODELS.build(dict(type='VGG', depth=11, num_classes=7))(x)] == [(1, 7)]
+
+
+def test_searched_widths_are_those_inside_the_blocks():
+    with torch.device('meta'):
+        net = MODELS.build(dict(type='ViPNAS_ResNet', depth=50, expan=(None, 2, None, 1, 1)))
+    assert net.layer1[1].conv2.out_channels == 80 and net.layer1[1].conv3.out_channels == 160
+    assert net.layer2[1].conv2.out_channels == net.layer2[1].conv3.out_channels == 160
+
+
+def test_shufflenet_starts_as_published():
+    net = build('ShuffleNetV1')
+    assert abs(net.conv1.conv.weight.std() / .01 - 1) < .2
+    w = net.layers[2][3].g_conv_1x1_compress.conv.weight
+    assert abs(w.std() * w.shape[1] - 1) < .1 and net.conv1.bn.bias.unique().tolist() == [pytest.approx(1e-4)]
+
+
+def test_no_activation_means_none():
+    assert not any(isinstance(m, nn.ReLU6) for m in MobileNetV2(.25, act_cfg=None).modules())
+
+
+RESNET = ('depth in_channels stem_channels base_channels expansion num_stages strides dilations out_indices style deep_stem avg_down '
+          'frozen_stages conv_cfg norm_cfg norm_eval with_cp zero_init_residual init_cfg')
+STAGES = 'out_indices frozen_stages conv_cfg norm_cfg act_cfg norm_eval with_cp init_cfg'
+
+
+@pytest.mark.parametrize('name, order', [
+    ('ResNet', RESNET), ('ResNeXt', 'depth groups width_per_group'), ('SEResNet', 'depth se_ratio'),
+    ('SEResNeXt', 'depth groups width_per_group'), ('ResNeSt', 'depth groups width_per_group radix reduction_factor avg_down_stride'),
+    ('RegNet', 'arch in_channels stem_channels base_channels strides dilations out_indices style deep_stem'),
+    ('AlexNet', 'num_classes init_cfg'), ('MobileNetV2', f'widen_factor {STAGES}'), ('ShuffleNetV1', f'groups widen_factor {STAGES}'),
+    ('ShuffleNetV2', f'widen_factor {STAGES}'),
+    ('MobileNetV3', 'arch conv_cfg norm_cfg out_indices frozen_stages norm_eval with_cp init_cfg'),
+    ('VGG', 'depth num_classes num_stages dilations out_indices frozen_stages conv_cfg norm_cfg act_cfg norm_eval ceil_mode with_last_pool'),
+    ('ViPNAS_ResNet', 'depth in_channels num_stages strides dilations out_indices style deep_stem avg_down frozen_stages conv_cfg '
+                      'norm_cfg norm_eval with_cp zero_init_residual wid expan dep ks group att init_cfg'),
+    ('ViPNAS_MobileNetV3', 'wid expan dep ks group att stride act conv_cfg norm_cfg frozen_stages norm_eval with_cp init_cfg'),
+    ('CPM', 'in_channels out_channels feat_channels middle_channels num_stages norm_cfg init_cfg'),
+    ('HourglassNet', 'downsample_times num_stacks stage_channels stage_blocks feat_channel norm_cfg init_cfg'),
+    ('HourglassAENet', 'downsample_times num_stacks out_channels stage_channels feat_channels norm_cfg init_cfg'),
+    ('TIMMBackbone', 'model_name features_only pretrained checkpoint_path in_channels init_cfg'),
+])
+def test_arguments_come_in_the_documented_order(name, order):
+    assert list(inspect.signature(MODELS.get(name)).parameters)[:len(order.split())] == order.split()

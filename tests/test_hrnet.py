@@ -1,5 +1,6 @@
 """HRNet, its parts, its versions and the counting of parameters and multiply-adds."""
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from posebook.models import (HeatmapHead, HRNet, TopdownPoseEstimator, count_mac
 from posebook.models.backbones import (HRFPN, BasicBlock, Bottleneck, HRModule, HRNetClassifier,
                                        stack_blocks)
 from posebook.models.backbones.hr_module import make_transition, resample
+from posebook.models.backbones.hrnet_versions import upsample_concat
 from posebook.models.complexity import complexity
 from posebook.registry import MODELS
 
@@ -220,6 +222,11 @@ def test_norm_eval_keeps_statistics_but_learns_scales():
     (dict(frozen_stages=5), ValueError, 'frozen_stages'),
     (dict(conv_cfg=dict(type='DCNv2')), ValueError, 'DCNv2'),
     (dict(norm_cfg=dict(type='Norm')), ValueError, 'Norm'),
+    (dict(in_channels='3'), ValueError, 'in_channels'),
+    (dict(extra=32), TypeError, 'extra must be a dict'),
+    (dict(extra=dict(tiny_extra(), stage2=4)), TypeError, "extra\\['stage2'\\] must be a dict"),
+    (dict(extra=dict(tiny_extra(), upsample=dict(mode='linear'))), ValueError, 'upsample'),
+    (dict(extra=dict(tiny_extra(), stage3=dict(tiny_extra()['stage3'], num_blocks=(1, 0, 1)))), ValueError, 'num_blocks'),
     (dict(extra=dict(stage1={})), KeyError, 'num_modules'),
 ])
 def test_hrnet_refuses(change, error, text):
@@ -284,7 +291,45 @@ def test_an_empty_batch_passes():
     assert tiny_hrnet().eval()(torch.zeros(0, 3, 32, 64))[0].shape == (0, 4, 8, 16)
 
 
+def test_the_output_is_that_of_the_network_written_out_plainly(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / 'benchmarks'))
+    from plain_hrnet import PlainHRNet, set_used_norms
+    torch.manual_seed(0)
+    model = set_used_norms(pose_net(HRNet(hrnet_extra(4), init_cfg=dict(type='Kaiming', layer='Conv2d')),
+                                    in_channels=4, deconv_out_channels=None))
+    nn.init.normal_(model.head.final_layer.weight)
+    plain = PlainHRNet(4).eval().requires_grad_(False)
+    plain.load_state_dict(to_official_state_dict(model.state_dict()), strict=True)
+    x = torch.randn(1, 3, 64, 32)
+    want = plain(x)
+    assert want.std() > .01 and torch.allclose(model(x), want, atol=1e-5)
+
+
+def test_with_cp_computes_every_block_twice():
+    net, runs = tiny_hrnet(with_cp=True), {}
+    blocks = {n: m for n, m in net.named_modules() if isinstance(m, (BasicBlock, Bottleneck))}
+    for name, block in blocks.items():
+        block.conv1.register_forward_hook(lambda *_, n=name: runs.update({n: runs.get(n, 0) + 1}))
+    net(torch.randn(2, 3, 32, 64))[0].sum().backward()
+    assert runs == dict.fromkeys(blocks, 2)
+
+
 # ------------------------------------------------------------------------------ the parts
+@pytest.mark.parametrize('octaves, steps', [
+    (0, []), (2, ['Conv2d', 'BatchNorm2d', 'Upsample']), (-1, ['Conv2d', 'BatchNorm2d']),
+    (-3, ['Conv2d', 'BatchNorm2d', 'ReLU'] * 2 + ['Conv2d', 'BatchNorm2d'])])
+def test_a_path_ends_without_a_relu(octaves, steps):
+    layers = [m for m in resample(4, 8, octaves).modules() if not list(m.children())]
+    assert [type(m).__name__ for m in layers] == (steps or ['Identity'])
+    assert all(m.mode == 'nearest' for m in layers if isinstance(m, nn.Upsample))
+
+
+def test_a_branch_that_changes_its_width_gets_a_convolution_with_a_relu():
+    kept, changed = make_transition([4, 8], [4, 6])
+    assert isinstance(kept, nn.Identity) and [type(m).__name__ for m in changed] == ['Conv2d', 'BatchNorm2d', 'ReLU']
+    assert changed[0].kernel_size == (3, 3) and changed[0].stride == (1, 1)
+
+
 @pytest.mark.parametrize('block', [BasicBlock, Bottleneck])
 @pytest.mark.parametrize('stride, dilation', [(1, 1), (2, 1), (1, 2)])
 def test_blocks_equal_their_definition(block, stride, dilation):
@@ -293,6 +338,8 @@ def test_blocks_equal_their_definition(block, stride, dilation):
     for m in made.modules():
         if isinstance(m, nn.BatchNorm2d):
             nn.init.uniform_(m.weight)
+    spatial = made.conv1 if block is BasicBlock else made.conv2
+    assert (spatial.stride, spatial.dilation) == ((stride, ) * 2, (dilation, ) * 2)
     x = torch.randn(2, 8, 12, 10)
     with torch.no_grad():
         want = x
@@ -354,6 +401,8 @@ def test_pyramid_names_shapes_and_checkpointing():
     maps = tuple(torch.randn(1, 4 << b, 32 >> b, 16 >> b, requires_grad=True) for b in range(4))
     out = neck(maps)
     assert [tuple(m.shape[1:]) for m in out] == [(6, 32 >> i, 16 >> i) for i in range(5)]
+    pooled = nn.functional.max_pool2d(neck.reduction_conv(upsample_concat(maps)), 2)
+    assert torch.allclose(out[1], neck.fpn_convs[1](pooled), atol=1e-6)
     assert neck.state_dict()['reduction_conv.conv.weight'].shape == (6, 60, 1, 1)
     assert neck.state_dict()['fpn_convs.4.conv.bias'].shape == (6, )
     sum(m.sum() for m in out).backward()

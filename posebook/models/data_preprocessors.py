@@ -6,8 +6,10 @@
 __all__ = ['pad_to_divisor', 'PoseDataPreprocessor']
 
 # %% ../../nbs/4_models/401_data_preprocessor.ipynb #a7d5f07d
+import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,20 +22,15 @@ def pad_to_divisor(hw: tuple[int, int], divisor: int) -> tuple[int, int]:
     return tuple(-(-side // divisor) * divisor for side in hw)
 
 # %% ../../nbs/4_models/401_data_preprocessor.ipynb #0e8a9540
-def _check_channels(mean, std, swap: bool):
-    """The arguments' errors, raised when the preprocessor is built."""
-    if (mean is None) != (std is None):
-        raise ValueError(f'mean and std go together: give both or neither; got mean={mean}, '
-                         f'std={std}')
-    for name, value in (('mean', mean), ('std', std)):
-        if value is not None and len(value) not in (1, 3):
-            raise ValueError(f'{name} must hold 1 or 3 numbers, one per channel; got {value}')
-    if mean is not None and len(mean) != len(std):
-        raise ValueError(f'mean and std must have one length; got {len(mean)} and {len(std)}')
-    if std is not None and not all(s > 0 for s in std):
-        raise ValueError(f'std must be positive; got {std}')
-    if swap and mean is not None and len(mean) == 1:
-        raise ValueError('mean of one number means grey pictures, which have no channels to swap')
+def _check_channels(name: str, value: Sequence[float] | None) -> None:
+    """Raise ValueError unless `value` is None or 1 or 3 finite numbers, positive for a `std`."""
+    if value is None:
+        return
+    numbers = list(value) if isinstance(value, (list, tuple, np.ndarray, Tensor)) else []
+    if len(numbers) not in (1, 3) or not all(math.isfinite(v) for v in numbers):
+        raise ValueError(f'{name} must hold 1 or 3 numbers, one per channel; got {value!r}')
+    if name == 'std' and min(numbers) <= 0:
+        raise ValueError(f'std must be positive; got {value}')
 
 # %% ../../nbs/4_models/401_data_preprocessor.ipynb #1cecb38e
 @MODELS.register_module()
@@ -41,14 +38,15 @@ class PoseDataPreprocessor(nn.Module):
     """Stack, cast, swap channels, normalise, pad: the first layer of every pose model.
 
     `forward(dict(inputs=..., data_samples=...))` takes `inputs` as a list of uint8 or float
-    tensors (C, H, W), or as one stacked (B, C, H, W), and returns `inputs` as float32
-    (B, C, H', W') on this module's device. H' and W' are the largest sides of the batch rounded
+    tensors (C, H, W), or as one stacked (B, C, H, W), and returns `inputs` as (B, C, H', W') with
+    the device and the dtype (float32, unless converted) of this module. H' and W' are
+    the largest sides of the batch rounded
     up to `pad_size_divisor`; padding goes to the right and the bottom. The data samples come
     back as copies with `batch_input_shape` (h, w) and their own `pad_shape` (h, w).
 
     Args:
-        mean, std: per channel, in the order *after* the swap and on the 0..255 scale; None for
-            both leaves the values as they are.
+        mean, std: per channel or one number for all, in the order *after* the swap and on the
+            0..255 scale; None for both leaves the values as they are.
         pad_size_divisor: the padded sides are multiples of it.
         pad_value: fills the padding, after normalisation (0 is the mean colour).
         bgr_to_rgb, rgb_to_bgr: reverse the three channels (the same operation, two names).
@@ -65,10 +63,17 @@ class PoseDataPreprocessor(nn.Module):
         super().__init__()
         if bgr_to_rgb and rgb_to_bgr:
             raise ValueError('bgr_to_rgb and rgb_to_bgr cancel out: set at most one of them')
-        if int(pad_size_divisor) != pad_size_divisor or pad_size_divisor < 1:
-            raise ValueError(f'pad_size_divisor must be an int >= 1; got {pad_size_divisor}')
+        if (mean is None) != (std is None):
+            raise ValueError('mean and std go together: give both or neither; got '
+                             f'mean={mean}, std={std}')
+        _check_channels('mean', mean)
+        _check_channels('std', std)
+        if not isinstance(pad_size_divisor, (int, np.integer)) or pad_size_divisor < 1:
+            raise ValueError(f'pad_size_divisor must be an int >= 1; got {pad_size_divisor!r}')
+        if not isinstance(batch_augments, (list, tuple, type(None))):
+            raise TypeError('batch_augments must be a list of callables or configs; got '
+                            f'{batch_augments!r}')
         self.channel_swap = bgr_to_rgb or rgb_to_bgr
-        _check_channels(mean, std, self.channel_swap)
         self.pad_size_divisor, self.pad_value = int(pad_size_divisor), pad_value
         self.non_blocking = non_blocking
         self.batch_augments = [MODELS.build(a) if isinstance(a, dict) else a
@@ -88,15 +93,17 @@ class PoseDataPreprocessor(nn.Module):
         channels = pixels.shape[-3]
         if self.channel_swap and channels != 3:
             raise ValueError(f'swapping channels needs 3 of them; got {tuple(pixels.shape)}')
-        if self.mean is not None and len(self.mean) not in (1, channels):
-            raise ValueError(f'mean has {len(self.mean)} channels, the picture '
-                             f'{tuple(pixels.shape)} has {channels} (layout is (C, H, W))')
+        for name, value in (('mean', self.mean), ('std', self.std)):
+            if value is not None and len(value) not in (1, channels):
+                raise ValueError(f'{name} has {len(value)} channels, the picture '
+                                 f'{tuple(pixels.shape)} has {channels} (layout is (C, H, W))')
         pixels = pixels.to(self.device, non_blocking=self.non_blocking)
         if self.channel_swap:
             pixels = pixels.flip(-3)
-        if self.mean is None:
-            return pixels.float()
-        return (pixels.float() - self.mean) / self.std
+        pixels = pixels.float()
+        if self.mean is not None:
+            pixels = (pixels - self.mean) / self.std
+        return pixels.to(self._device.dtype)  # as the network's weights, also after .half()
 
     def _stack(self, inputs) -> tuple[Tensor, list[tuple[int, int]]]:
         """One padded batch, and each picture's own (h, w) rounded up to the divisor."""
@@ -105,6 +112,9 @@ class PoseDataPreprocessor(nn.Module):
                              f'tensor {tuple(inputs.shape)}. Add a batch axis: inputs[None].')
         if len(inputs) == 0:
             raise ValueError('inputs is empty: a batch holds at least one picture')
+        if not all(isinstance(x, Tensor) for x in inputs):
+            raise TypeError('inputs must be tensors, as PackPoseInputs makes them; got '
+                            f'{sorted({type(x).__name__ for x in inputs})}')
         bad = [tuple(x.shape) for x in inputs if x.ndim != 3]
         if bad:
             raise ValueError(f'inputs must be a list of (C, H, W) tensors; one is {bad[0]}')
@@ -123,6 +133,9 @@ class PoseDataPreprocessor(nn.Module):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """`dict(inputs, data_samples)` -> the same keys, ready for `model(**data)`."""
+        if not isinstance(data, dict) or 'inputs' not in data:
+            got = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
+            raise TypeError(f'data must be dict(inputs=..., data_samples=...); got {got}')
         inputs, own = self._stack(data['inputs'])
         samples = data.get('data_samples')
         if samples is not None:

@@ -90,18 +90,18 @@ def replace_layers(net: nn.Module, kind: type[nn.Module],
 
 
 def apply_layer_cfgs(net: nn.Module, conv_cfg: dict | None, norm_cfg: dict | None,
-                     act_cfg: dict | None = None, act: type[nn.Module] = nn.ReLU) -> str:
+                     act_cfg: dict | None, act: type[nn.Module] = nn.ReLU) -> str:
     """Give a library's network the norms and activations of a config; the name of its norms.
 
-    `act` is the library's activation, which `act_cfg` replaces. Raises ValueError for a
-    `conv_cfg` that is more than a plain convolution: those stay the library's.
+    `act` is the library's activation, which `act_cfg` replaces (None: there are none). Raises
+    ValueError for a `conv_cfg` that is more than a plain convolution: those stay the library's.
     """
     if conv_cfg not in (None, dict(type='Conv2d'), dict(type='Conv')):
         raise ValueError(f"conv_cfg: the library's convolutions stay, so it must be None or "
                          f"dict(type='Conv2d'); got {conv_cfg}")
     replace_layers(net, nn.BatchNorm2d, lambda old: build_norm_layer(norm_cfg, old.num_features))
-    if act_cfg is not None:
-        replace_layers(net, act, lambda old: build_activation_layer(act_cfg, inplace=True))
+    replace_layers(net, act, lambda old: build_activation_layer(act_cfg, inplace=True)
+                   if act_cfg else nn.Identity())
     return norm_name(norm_cfg, '')
 
 # %% ../../../nbs/4_models/450_adapter.ipynb #7a78cd06
@@ -159,8 +159,8 @@ class TIMMBackbone(BaseBackbone):
     """
 
     def __init__(self, model_name: str, features_only: bool = False, pretrained: bool = False,
-                 checkpoint_path: str = '', in_channels: int = 3, norm_eval: bool = False,
-                 init_cfg: dict | list | None = None, **kwargs):
+                 checkpoint_path: str = '', in_channels: int = 3,
+                 init_cfg: dict | list | None = None, *, norm_eval: bool = False, **kwargs):
         super().__init__(norm_eval=norm_eval)
         timm = import_timm()
         if not timm.is_model(model_name) and ':' not in model_name:  # 'hf_hub:...' is a place

@@ -37,9 +37,9 @@ class BaseBackbone(nn.Module):
     def freeze(self) -> None:
         """Freeze what `frozen_stages` names; a constructor calls it at its end."""
         parts = self.stage_parts()
-        if not -1 <= self.frozen_stages <= max(len(parts) - 1, -1):
+        if self.frozen_stages not in range(-1, len(parts)):
             raise ValueError(f'{type(self).__name__}: frozen_stages must be -1 (nothing), 0 (the '
-                             f'stem) or up to {len(parts) - 1}; got {self.frozen_stages}')
+                             f'stem) or up to {len(parts) - 1}; got {self.frozen_stages!r}')
         for part in chain(*parts[:self.frozen_stages + 1]):
             part.requires_grad_(False)
             if isinstance(part, nn.Module):
@@ -57,7 +57,14 @@ class BaseBackbone(nn.Module):
 
 # %% ../../../nbs/4_models/402_base_backbone.ipynb #d8633c8f
 def check_input(owner: str, x: Tensor, in_channels: int, divisor: int = 1) -> None:
-    """Raise ValueError unless x is (B, in_channels, H, W), H and W multiples of `divisor`."""
+    """Raise unless x is a float (B, in_channels, H, W), H and W multiples of `divisor`.
+
+    TypeError for what is no tensor or holds no floats, ValueError for a wrong shape.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f'{owner}: input must be a tensor of floats, as a data preprocessor makes '
+                        f'it of pictures; got {got}')
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise ValueError(f'{owner}: input must be (B, {in_channels}, H, W); got {tuple(x.shape)}')
     wrong = [(name, int(side)) for name, side in zip(('height', 'width'), x.shape[-2:])
@@ -72,6 +79,9 @@ def check_input(owner: str, x: Tensor, in_channels: int, divisor: int = 1) -> No
 # %% ../../../nbs/4_models/402_base_backbone.ipynb #6a1400d0
 def check_out_indices(owner: str, out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
     """`out_indices` as a tuple of stages counted from 0; negative ones count from the end."""
+    if not isinstance(out_indices, Sequence):
+        raise TypeError(f'{owner}: out_indices must be a tuple of stages, such as (0, ); got '
+                        f'{out_indices!r}')
     indices = tuple(i + num_stages if i < 0 else i for i in out_indices)
     if not indices or any(not 0 <= i < num_stages for i in indices):
         raise ValueError(f'{owner}: out_indices must be between 0 and {num_stages - 1} (there are '

@@ -55,7 +55,7 @@ class VGG(BaseBackbone):
 
     Args:
         depth: 11, 13, 16 or 19, counting convolutions and the classifier's three layers.
-        num_classes: > 0 adds the classifier, for inputs of 224 x 224, as one more stage.
+        num_classes: > 0 adds the classifier, for inputs of 224 x 224: the last output, always.
         num_stages, dilations: how many stages, and the dilation of each one's convolutions.
         out_indices: stages to return, counted from 0; by default the last.
         norm_cfg: None as in the paper, or dict(type='BN').
@@ -97,6 +97,8 @@ class VGG(BaseBackbone):
         count = num_stages + (num_classes > 0)
         self.out_indices = check_out_indices('VGG', (-1, ) if out_indices is None else out_indices,
                                              count)
+        if num_classes > 0:
+            self.out_indices += (num_stages, )
         self.init_cfg = init_cfg
         initialize(self, init_cfg, [*CONV_INIT, dict(type='Normal', std=.01, layer='Linear')])
         self.freeze()
@@ -133,6 +135,7 @@ class MobileNetV2(LibraryBackbone):
     Args:
         widen_factor: multiplies all widths, rounded to multiples of 8.
         out_indices: of the stages, counted from 0.
+        frozen_stages: up to the last stage but one; the 1x1 convolution always learns.
         act_cfg, norm_cfg: replace torchvision's ReLU6 and batch norms.
         Further arguments: see `LibraryBackbone`.
     Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
@@ -155,12 +158,20 @@ class MobileNetV2(LibraryBackbone):
                  (r'^(layer1\.0\.conv\.1)(\.\w+)$', r'\1.0\2'),
                  (r'(\.conv)\.3\.', r'\1.2.1.'), (r'(\.conv\.2)(\.\w+)$', r'\1.0\2'),
                  (r'\.0(\.\w+)$', r'.conv\1'), (r'\.1(\.\w+)$', rf'.{bn}\1')]
+        _check_frozen('MobileNetV2', frozen_stages, 7)
         super().__init__(net, rules, out_indices, frozen_stages, norm_eval, with_cp,
                          init_cfg=init_cfg)
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
         layers = iter(self.net.features)
         return [[next(layers) for _ in range(n)] for n in (1, *self.stage_sizes)]
+
+
+def _check_frozen(owner: str, frozen_stages: int, last: int) -> None:
+    """Raise ValueError where `frozen_stages` names the 1x1 convolution behind the last stage."""
+    if frozen_stages > last:
+        raise ValueError(f'{owner}: frozen_stages must be -1 (nothing), 0 (the stem) or up to '
+                         f'{last}; got {frozen_stages}')
 
 # %% ../../../nbs/4_models/453_compact_cnns.ipynb #fb6df3e2
 class ShuffleUnit(nn.Module):
@@ -269,6 +280,7 @@ class ShuffleNetV2(LibraryBackbone):
     Args:
         widen_factor: 0.5, 1, 1.5 or 2.
         out_indices: of the stages, counted from 0.
+        frozen_stages: up to the last stage but one; the 1x1 convolution always learns.
         act_cfg, norm_cfg: replace torchvision's ReLU and batch norms.
         Further arguments: see `LibraryBackbone`.
     Source: Ma et al., ShuffleNet V2: Practical Guidelines, ECCV 2018.
@@ -292,6 +304,7 @@ class ShuffleNetV2(LibraryBackbone):
         rules = [(r'^stage(\d)', lambda m: f'layers.{int(m[1]) - 2}'), ('^conv5', 'layers.3'),
                  (r'(branch\d)\.(\d)', lambda m: f'{m[1]}.{branches[m[1]][int(m[2])]}'),
                  (r'^(conv1|layers\.3)\.0', r'\1.conv'), (r'^(conv1|layers\.3)\.1', rf'\1.{bn}')]
+        _check_frozen('ShuffleNetV2', frozen_stages, 3)
         super().__init__(net, rules, out_indices, frozen_stages, norm_eval, with_cp,
                          init_cfg=init_cfg)
 

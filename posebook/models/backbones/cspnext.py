@@ -90,6 +90,8 @@ class SPPBottleneck(nn.Module):
     def __init__(self, in_channels: int, out_channels: int,
                  kernel_sizes: Sequence[int] = (5, 9, 13), **cfgs):
         super().__init__()
+        if any(k % 2 == 0 for k in kernel_sizes):
+            raise ValueError(f'CSPNeXt: spp_kernel_sizes must be odd; got {tuple(kernel_sizes)}')
         half = in_channels // 2
         self.conv1 = ConvModule(in_channels, half, 1, **cfgs)
         self.poolings = nn.ModuleList(nn.MaxPool2d(k, stride=1, padding=k // 2)
@@ -116,11 +118,11 @@ class CSPNeXt(BaseBackbone):
         arch: 'P5', or 'P6' with one stage more.
         deepen_factor, widen_factor: of blocks and channels. RTMPose-t 0.167, 0.375; -s 0.33, 0.5;
             -m 0.67, 0.75; -l 1, 1; -x 1.33, 1.25.
-        out_indices: 0 is the stem (stride 2), i stage i (stride 2**(i + 1)).
+        out_indices: 0 is the stem (stride 2), i stage i (stride 2**(i + 1)); maps come fine first.
         frozen_stages: see `BaseBackbone`. expand_ratio: of the halves in `CSPLayer`.
         arch_ovewrite: rows (in_channels, out_channels, blocks, skips, pooling) in place of `arch`
             (spelt as in MMPose).
-        spp_kernel_sizes: windows of the pyramid pooling.
+        spp_kernel_sizes: windows of the pyramid pooling, odd.
     Source: Lyu et al., RTMDet, 2022; Jiang et al., RTMPose, 2023.
     """
 
@@ -136,6 +138,9 @@ class CSPNeXt(BaseBackbone):
                      type='Kaiming', layer='Conv2d', a=5**0.5, distribution='uniform',
                      mode='fan_in', nonlinearity='leaky_relu')):
         super().__init__(frozen_stages, norm_eval)
+        if widen_factor <= 0 or deepen_factor <= 0:
+            raise ValueError('CSPNeXt: deepen_factor and widen_factor must be above 0; got '
+                             f'{deepen_factor} and {widen_factor}')
         rows = _rows(arch, arch_ovewrite)
         self.out_indices = check_out_indices('CSPNeXt', out_indices, len(rows))
         self.init_cfg = init_cfg
@@ -164,19 +169,21 @@ class CSPNeXt(BaseBackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         check_input('CSPNeXt', x, 3)
         outs = []
-        for name in self.layers:
+        for i, name in enumerate(self.layers[:max(self.out_indices) + 1]):
             x = getattr(self, name)(x)
-            outs.append(x)
-        return tuple(outs[i] for i in self.out_indices)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
 
 
 def _rows(arch: str, overwrite: Sequence[Sequence] | None) -> list[tuple]:
     """The rows of `CSPNEXT_ARCHS`, or those of `arch_ovewrite` in the same form."""
-    if overwrite is None:
+    if not overwrite:
         if arch not in CSPNEXT_ARCHS:
             raise ValueError(f'CSPNeXt: arch must be one of {list(CSPNEXT_ARCHS)}; got {arch!r}')
         return CSPNEXT_ARCHS[arch]
-    if any(len(row) != 5 for row in overwrite):
-        raise ValueError('CSPNeXt: arch_ovewrite needs rows of five: in_channels, out_channels, '
-                         f'blocks, skips, pooling; got {overwrite}')
+    if any(len(row) != 5 for row in overwrite) or \
+            any(a[1] != b[0] for a, b in zip(overwrite, overwrite[1:])):
+        raise ValueError('CSPNeXt: arch_ovewrite needs rows of five: in_channels (out_channels of '
+                         f'the row before), out_channels, blocks, skips, pooling; got {overwrite}')
     return [(overwrite[0][0], ), *(tuple(row[1:]) for row in overwrite)]

@@ -26,7 +26,7 @@ class CPM(BaseBackbone):
         out_channels: K, the maps that each stage draws.
         feat_channels: width inside stages 2 and later.
         middle_channels: features of the picture that these stages read beside the maps.
-    H and W must be multiples of 8. Source: Wei et al., Convolutional Pose Machines, CVPR 2016.
+    Sizes are rounded up. Source: Wei et al., Convolutional Pose Machines, CVPR 2016.
     """
 
     def __init__(self, in_channels: int, out_channels: int, feat_channels: int = 128,
@@ -67,7 +67,7 @@ class CPM(BaseBackbone):
         initialize(self, init_cfg)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        check_input('CPM', x, 3, divisor=8)
+        check_input('CPM', x, 3)
         maps, features = [self.stem(x)], self.middle(x)
         for picture, stage, out in zip(self.middle_conv, self.cpm_stages, self.out_convs):
             maps.append(out(stage(torch.cat([maps[-1], picture(features)], 1))))
@@ -140,7 +140,7 @@ class HourglassNet(BaseBackbone):
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
         super().__init__()
-        _check_stacks('HourglassNet', num_stacks, downsample_times, stage_channels)
+        _check_stacks('HourglassNet', num_stacks, downsample_times, stage_channels, feat_channel)
         if len(stage_blocks) != len(stage_channels):
             raise ValueError('HourglassNet: stage_channels and stage_blocks must be equally long; '
                              f'got {tuple(stage_channels)} and {tuple(stage_blocks)}')
@@ -153,7 +153,8 @@ class HourglassNet(BaseBackbone):
             for _ in range(num_stacks))
         self.out_convs = nn.ModuleList(ConvModule(width, feat_channel, 3, padding=1, **cfgs)
                                        for _ in range(num_stacks))
-        self.inters = _blocks(num_stacks - 1, width, width, **cfgs)
+        # checkpoints of one hourglass hold one block here too, which nothing reads
+        self.inters = _blocks(max(num_stacks - 1, 1), width, width, **cfgs)
         self.conv1x1s = nn.ModuleList(ConvModule(width, width, 1, act_cfg=None, **cfgs)
                                       for _ in between)
         self.remap_convs = nn.ModuleList(ConvModule(feat_channel, width, 1, act_cfg=None, **cfgs)
@@ -172,12 +173,16 @@ class HourglassNet(BaseBackbone):
 
 
 def _check_stacks(owner: str, num_stacks: int, downsample_times: int,
-                  stage_channels: Sequence[int]) -> None:
-    if num_stacks < 1:
-        raise ValueError(f'{owner}: num_stacks must be at least 1; got {num_stacks}')
+                  stage_channels: Sequence[int], width: int) -> None:
+    if num_stacks < 1 or downsample_times < 1:
+        raise ValueError(f'{owner}: num_stacks and downsample_times must be at least 1; got '
+                         f'{num_stacks} and {downsample_times}')
     if len(stage_channels) <= downsample_times:
         raise ValueError(f'{owner}: stage_channels needs one number per resolution, '
                          f'{downsample_times + 1}; got {tuple(stage_channels)}')
+    if stage_channels[0] != width:
+        raise ValueError(f"{owner}: stage_channels must start with the stem's feat_channel(s) = "
+                         f'{width}; got {tuple(stage_channels)}')
 
 # %% ../../../nbs/4_models/455_cpm_hourglass.ipynb #126ec6da
 class HourglassAEModule(nn.Module):
@@ -219,10 +224,7 @@ class HourglassAENet(BaseBackbone):
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
         super().__init__()
-        _check_stacks('HourglassAENet', num_stacks, downsample_times, stage_channels)
-        if stage_channels[0] != feat_channels:
-            raise ValueError('HourglassAENet: stage_channels must start with feat_channels; got '
-                             f'{tuple(stage_channels)} and {feat_channels}')
+        _check_stacks('HourglassAENet', num_stacks, downsample_times, stage_channels, feat_channels)
         self.num_stacks, self.init_cfg = num_stacks, init_cfg
         self.divisor = 4 * 2**downsample_times
         width, between = feat_channels, range(num_stacks - 1)

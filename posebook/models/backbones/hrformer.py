@@ -18,7 +18,7 @@ from torchvision.ops import StochasticDepth
 
 from .base import recompute
 from .hr_module import HRModule
-from .hrnet import BLOCKS, HRNet
+from .hrnet import BLOCKS, HRNet, check_extra
 from .lite_hrnet import lite_path
 from ..layers import build_activation_layer, build_norm_layer
 from ...registry import MODELS
@@ -38,7 +38,7 @@ class WindowMSA(nn.Module):
     Args:
         embed_dims: C. num_heads: must divide it. window_size: (h, w), N = h * w.
         with_rpe: add the relative position bias.
-        mask (of `forward`): (M, N, N), added to the products of windows 0..M-1, M..2M-1, ...;
+        mask (of `forward`): (M, N, N) or (M, 1, N), added to the products of windows 0..M-1, M..2M-1, ...;
             -inf forbids a pair.
     Source: Vaswani et al., 2017; bias: Liu et al., Swin Transformer, ICCV 2021, equation 4.
     """
@@ -65,7 +65,8 @@ class WindowMSA(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         b, n, c = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        heads = self.num_heads, c // self.num_heads
+        q, k, v = self.qkv(x).view(b, n, 3, *heads).permute(2, 0, 3, 1, 4)
         bias = None
         if self.with_rpe:
             bias = self.relative_position_bias_table[self.relative_position_index]
@@ -95,20 +96,29 @@ def from_windows(windows: Tensor, window_size: tuple[int, int], height: int,
 
 
 class LocalWindowSelfAttention(nn.Module):
-    """Attention within windows of a map: (B, H * W, C) and (H, W) -> (B, H * W, C)."""
+    """Attention within windows of a map: (B, H * W, C) and (H, W) -> (B, H * W, C).
 
-    def __init__(self, embed_dims: int, num_heads: int, window_size: int, **kwargs):
+    `with_pad_mask`: nobody attends to the zeros that fill up the windows at the border.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, window_size: int,
+                 with_pad_mask: bool = False, **kwargs):
         super().__init__()
-        self.window_size = (window_size, window_size)
+        self.window_size, self.with_pad_mask = (window_size, window_size), with_pad_mask
         self.attn = WindowMSA(embed_dims, num_heads, self.window_size, **kwargs)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         b, n, c = x.shape
         (top, bottom), (left, right) = (self._margins(s, w) for s, w in
                                         zip((height, width), self.window_size))
-        x = F.pad(x.view(b, height, width, c), (0, 0, left, right, top, bottom))
+        margins, mask = (0, 0, left, right, top, bottom), None
+        x = F.pad(x.view(b, height, width, c), margins)
         padded = x.shape[1:3]
-        x = from_windows(self.attn(to_windows(x, self.window_size)), self.window_size, *padded)
+        if self.with_pad_mask and padded != (height, width):
+            mask = F.pad(x.new_zeros(1, height, width, 1), margins, value=-math.inf)
+            mask = to_windows(mask, self.window_size).transpose(1, 2)  # (windows, 1, N)
+        windows = self.attn(to_windows(x, self.window_size), mask)
+        x = from_windows(windows, self.window_size, *padded)
         return x[:, top:top + height, left:left + width].reshape(b, n, c)
 
     @staticmethod
@@ -152,10 +162,11 @@ class HRFormerBlock(nn.Module):
     def __init__(self, channels: int, num_heads: int, window_size: int = 7, mlp_ratio: float = 4.,
                  drop_path: float = 0., norm_cfg: dict | None = None,
                  transformer_norm_cfg: dict = dict(type='LN', eps=1e-6), with_rpe: bool = True,
-                 with_cp: bool = False):
+                 with_pad_mask: bool = False, with_cp: bool = False):
         super().__init__()
         self.norm1 = build_norm_layer(transformer_norm_cfg, channels)
-        self.attn = LocalWindowSelfAttention(channels, num_heads, window_size, with_rpe=with_rpe)
+        self.attn = LocalWindowSelfAttention(channels, num_heads, window_size, with_pad_mask,
+                                             with_rpe=with_rpe)
         self.norm2 = build_norm_layer(transformer_norm_cfg, channels)
         self.ffn = CrossFFN(channels, int(channels * mlp_ratio), channels, norm_cfg)
         self.drop_path, self.with_cp = StochasticDepth(drop_path, 'row'), with_cp
@@ -193,7 +204,9 @@ class HRFormer(HRNet):
     Args:
         extra: as HRNet's; stages 2 to 4 have block 'HRFORMERBLOCK' and, one number per branch,
             `window_sizes`, `num_heads`, `mlp_ratios`. Further: `drop_path_rate` (grows from 0 to
-            this over the blocks), `with_rpe` (relative position bias, default True).
+            this over the blocks; default 0.2), `with_rpe` (relative position bias, default True),
+            `with_pad_mask` (see `LocalWindowSelfAttention`, default False), `upsample` (default
+            `dict(mode='bilinear', align_corners=False)`).
         transformer_norm_cfg: of the norms before attention and feed-forward part.
     The other arguments are HRNet's.
     Source: Yuan et al., HRFormer: High-Resolution Transformer for Dense Prediction, NeurIPS 2021.
@@ -208,24 +221,29 @@ class HRFormer(HRNet):
                  init_cfg: dict | list | None = (
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
-        stages = [extra.get(f'stage{i}', {}) for i in (2, 3, 4)]
+        check_extra(extra, self.blocks_dict)
+        stages = [extra[f'stage{i}'] for i in (2, 3, 4)]
         for i, stage in enumerate(stages, 2):
+            if stage['block'] != 'HRFORMERBLOCK':
+                raise ValueError(f"HRFormer: extra['stage{i}'] block must be 'HRFORMERBLOCK'; "
+                                 f"got {stage['block']!r}")
             for key in ('window_sizes', 'num_heads', 'mlp_ratios'):
-                if len(stage.get(key, ())) != stage.get('num_branches'):
+                values = stage.get(key)
+                if not isinstance(values, Sequence) or len(values) != stage['num_branches']:
                     raise ValueError(f"HRFormer: extra['stage{i}'] {key} needs one number per "
-                                     f'branch; got {stage.get(key)}')
+                                     f'branch; got {values}')
         depth = sum(stage['num_blocks'][0] * stage['num_modules'] for stage in stages)
         self._rates = np.linspace(0, extra.get('drop_path_rate', 0.2), depth).tolist()
         self._norm = dict(transformer_norm_cfg)
         upsample = dict(mode='bilinear', align_corners=False)
-        super().__init__({**extra, 'upsample': {**upsample, **extra.get('upsample', {})}},
-                         in_channels, conv_cfg, norm_cfg, norm_eval, with_cp, zero_init_residual,
-                         frozen_stages, init_cfg)
+        super().__init__({'upsample': upsample, **extra}, in_channels, conv_cfg, norm_cfg,
+                         norm_eval, with_cp, zero_init_residual, frozen_stages, init_cfg)
 
     def make_stage(self, stage: dict, channels: list[int], with_cp: bool,
                    last: bool) -> nn.Sequential:
         args = [dict(num_heads=h, window_size=w, mlp_ratio=r, with_cp=with_cp,
-                     with_rpe=self.extra.get('with_rpe', True), transformer_norm_cfg=self._norm)
+                     with_rpe=self.extra.get('with_rpe', True), transformer_norm_cfg=self._norm,
+                     with_pad_mask=self.extra.get('with_pad_mask', False))
                 for h, w, r in zip(stage['num_heads'], stage['window_sizes'], stage['mlp_ratios'])]
         one, modules = last and not stage.get('multiscale_output', False), []
         for m in range(stage['num_modules']):

@@ -49,6 +49,8 @@ class HRFPN(nn.Module):
             raise TypeError(f'HRFPN: in_channels needs one number per branch; got {in_channels}')
         if pooling_type not in ('AVG', 'MAX'):
             raise ValueError(f"HRFPN: pooling_type must be 'AVG' or 'MAX'; got {pooling_type!r}")
+        if not isinstance(num_outs, int) or num_outs < 1:
+            raise ValueError(f'HRFPN: num_outs must be an int >= 1; got {num_outs!r}')
         self.in_channels, self.num_outs, self.with_cp = list(in_channels), num_outs, with_cp
         self.pool = F.max_pool2d if pooling_type == 'MAX' else F.avg_pool2d
         cfgs = dict(conv_cfg=conv_cfg, act_cfg=None)
@@ -56,9 +58,7 @@ class HRFPN(nn.Module):
         self.fpn_convs = nn.ModuleList(
             ConvModule(out_channels, out_channels, 3, stride=stride, padding=1, **cfgs)
             for _ in range(num_outs))
-        initialize(self, init_cfg, default=[dict(
-            type='Kaiming', a=1, mode='fan_in', nonlinearity='leaky_relu', distribution='uniform',
-            layer='Conv2d')])
+        initialize(self, init_cfg, default=[dict(type='Caffe2Xavier', layer='Conv2d')])
 
     def forward(self, maps: 'tuple[Tensor, ...]') -> tuple[Tensor, ...]:
         if [m.shape[1] for m in maps] != self.in_channels:

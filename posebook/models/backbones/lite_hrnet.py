@@ -31,6 +31,9 @@ class CrossResolutionWeighting(nn.Module):
                  act_cfg: tuple[dict, dict] = (dict(type='ReLU'), dict(type='Sigmoid'))):
         super().__init__()
         total, cfgs = sum(channels), dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        if not 0 < ratio <= total:
+            raise ValueError(f'LiteHRNet: reduce_ratios must be above 0 and at most {total}, the '
+                             f'channels that are weighed; got {ratio}')
         self.channels = list(channels)
         self.conv1 = ConvModule(total, int(total / ratio), 1, act_cfg=act_cfg[0], **cfgs)
         self.conv2 = ConvModule(int(total / ratio), total, 1, act_cfg=act_cfg[1], **cfgs)
@@ -129,10 +132,10 @@ class LiteHRModule(nn.Module):
                  with_fuse: bool = True, with_cp: bool = False, conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None):
         super().__init__()
-        if module_type not in ('LITE', 'NAIVE'):
+        if module_type.upper() not in ('LITE', 'NAIVE'):
             raise ValueError(f"LiteHRNet: module_type must be 'LITE' or 'NAIVE'; got {module_type!r}")
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        self.naive, self.multiscale_output = module_type == 'NAIVE', multiscale_output
+        self.naive, self.multiscale_output = module_type.upper() == 'NAIVE', multiscale_output
         if self.naive:
             self.layers = nn.ModuleList(
                 nn.Sequential(*[NaiveUnit(c, with_cp, **cfgs) for _ in range(num_blocks)])
@@ -157,13 +160,15 @@ class LiteHRModule(nn.Module):
 
     def _fuse(self, maps: list[Tensor]) -> list[Tensor]:
         """Sums over all branches, in which the finest counts twice (see the chapter)."""
-        maps, fused = list(maps), []
+        finest, fused = maps[0], []
         for i, paths in enumerate(self.fuse_layers):
-            total = paths[0](maps[0])
-            for path, m in zip(paths, maps):
+            once = paths[0](finest)
+            # the release computes it twice; only norms that gather statistics notice
+            total = once + (paths[0](finest) if self.training else once)
+            for path, m in zip(paths[1:], maps[1:]):
                 total = total + path(m)
             if i == 0:
-                maps[0] = total  # the other branches read the fused map
+                finest = total  # the other branches read the fused map
             fused.append(self.relu(total))
         return fused
 
@@ -175,6 +180,9 @@ class LiteStem(nn.Module):
                  expand_ratio: float = 1, conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None):
         super().__init__()
+        if stem_channels % 2 or out_channels < stem_channels:
+            raise ValueError('LiteHRNet: the stem needs an even number of stem_channels and at least '
+                             f'as many out_channels; got {stem_channels} and {out_channels}')
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         half, mid = stem_channels // 2, int(round(stem_channels * expand_ratio))
         second = half if stem_channels == out_channels else stem_channels
@@ -220,9 +228,11 @@ class LiteHRNet(BaseBackbone):
     Args:
         extra: as in MMPose: `stem=dict(stem_channels, out_channels, expand_ratio)`, `num_stages`,
             `stages_spec=dict(num_modules, num_branches, num_blocks, module_type, with_fuse,
-            reduce_ratios, num_channels)` with one entry per stage in each, and `with_head`.
+            reduce_ratios, num_channels)` with one entry per stage in each, and `with_head`
+            (default False: the finest branch as it is).
         norm_eval, with_cp: as in `HRNet`.
-    H and W must be multiples of 32 for four branches.
+    H and W must be multiples of `size_divisor`, 32 where four branches exchange (up to 3 less
+    will do: the stem rounds up).
     Source: Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021.
     """
 
@@ -246,12 +256,14 @@ class LiteHRNet(BaseBackbone):
                              stage['module_type'], True, stage['with_fuse'], with_cp, **cfgs)
                 for _ in range(stage['num_modules'])]))
             before = after
-        self.size_divisor = 4 * 2**(len(before) - 1)
+        self.size_divisor = 4 * 2**max(s['with_fuse'] * (s['num_branches'] - 1) for s in stages)
         self.head_layer = IterativeHead(before, **cfgs) if extra.get('with_head') else None
         initialize(self, init_cfg)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        check_input('LiteHRNet', x, self.in_channels, self.size_divisor)
+        after_stem = [-(-side // 4) * 4 for side in x.shape[-2:]]
+        fits = all(side and side % self.size_divisor == 0 for side in after_stem)
+        check_input('LiteHRNet', x, self.in_channels, 1 if fits else self.size_divisor)
         maps = [self.stem(x)]
         for i in range(self.num_stages):
             paths = getattr(self, f'transition{i}')
@@ -291,4 +303,7 @@ def _check_spec(extra: dict) -> list[dict]:
         if len(stage['num_channels']) != stage['num_branches']:
             raise ValueError(f'LiteHRNet: num_channels of stage {i} needs one number per branch, '
                              f'{stage["num_branches"]}; got {tuple(stage["num_channels"])}')
+        if any(c % 2 for c in stage['num_channels']):
+            raise ValueError(f'LiteHRNet: num_channels of stage {i} must be even, blocks split them '
+                             f'in two; got {tuple(stage["num_channels"])}')
     return stages

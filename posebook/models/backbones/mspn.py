@@ -141,10 +141,11 @@ class _MultiStage(BaseBackbone):
                  **block_args):
         super().__init__()
         name = type(self).__name__
-        if num_stages < 1 or num_units < 2 or len(num_blocks) != num_units:
+        if not isinstance(num_blocks, Sequence) or len(num_blocks) != num_units or \
+                num_stages < 1 or num_units < 2 or min(num_blocks) < 1:
             raise ValueError(f'{name}: needs num_stages >= 1, num_units >= 2 and one number in '
-                             f'num_blocks per unit; got {num_stages}, {num_units}, '
-                             f'{tuple(num_blocks)}')
+                             f'num_blocks per unit, each >= 1; got {num_stages=}, {num_units=}, '
+                             f'{num_blocks=}')
         self.init_cfg = init_cfg
         self.top = _Top(top_channels, norm_cfg)
         self.add_module(self.stages_name, nn.ModuleList(

@@ -94,6 +94,9 @@ class AbsolutePositionEmbedding(nn.Module):
     def __init__(self, pos_shape: int | Sequence[int], pos_dim: int, drop_rate: float = 0.):
         super().__init__()
         self.pos_shape = height, width = pair(pos_shape)
+        if min(self.pos_shape) < 1:
+            raise ValueError('a stage has no place left for positions: use a larger '
+                             'pretrain_img_size')
         self.pos_embed = nn.Parameter(torch.zeros(1, height * width, pos_dim))
         self.drop = nn.Dropout(drop_rate)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -115,7 +118,7 @@ class PyramidVisionTransformer(BaseBackbone):
     """PVT: (B, in_channels, H, W) -> a tuple of maps (B, embed_dims * num_heads[i], h, w).
 
     Args:
-        pretrain_img_size: side of the (square) picture that positions are made for.
+        pretrain_img_size: what positions are made for: side of a square, or (h, w).
         embed_dims: channels of a head; stage i has `num_heads[i]` times as many.
         num_stages, num_layers, num_heads, patch_sizes, strides, paddings, sr_ratios, mlp_ratios:
             stages, and for each its layers, heads, the convolution that starts it, the reduction
@@ -128,8 +131,8 @@ class PyramidVisionTransformer(BaseBackbone):
     Source: Wang et al., Pyramid Vision Transformer, ICCV 2021.
     """
 
-    def __init__(self, pretrain_img_size: int = 224, in_channels: int = 3, embed_dims: int = 64,
-                 num_stages: int = 4, num_layers: Sequence[int] = (3, 4, 6, 3),
+    def __init__(self, pretrain_img_size: int | Sequence[int] = 224, in_channels: int = 3,
+                 embed_dims: int = 64, num_stages: int = 4, num_layers: Sequence[int] = (3, 4, 6, 3),
                  num_heads: Sequence[int] = (1, 2, 5, 8), patch_sizes: Sequence[int] = (4, 2, 2, 2),
                  strides: Sequence[int] = (4, 2, 2, 2), paddings: Sequence[int] = (0, 0, 0, 0),
                  sr_ratios: Sequence[int] = (8, 4, 2, 1), out_indices: Sequence[int] = (0, 1, 2, 3),
@@ -147,19 +150,19 @@ class PyramidVisionTransformer(BaseBackbone):
         for name, values in dict(num_layers=num_layers, num_heads=num_heads, paddings=paddings,
                                  patch_sizes=patch_sizes, strides=strides, sr_ratios=sr_ratios,
                                  mlp_ratios=mlp_ratios).items():
-            if len(values) != num_stages:
+            if isinstance(values, int) or len(values) != num_stages:
                 raise ValueError(f'{owner}: {name} needs one number for each of {num_stages} '
                                  f'stages; got {values}')
         self.in_channels, self.init_cfg = in_channels, init_cfg
         self.convert_weights = convert_weights
         self.out_indices = check_out_indices(owner, out_indices, num_stages)
         rates = iter(np.linspace(0, drop_path_rate, sum(num_layers)).tolist())
-        self.layers, side = nn.ModuleList(), pretrain_img_size
+        self.layers, size = nn.ModuleList(), pair(pretrain_img_size)
         for i, heads in enumerate(num_heads):
-            dims, side = embed_dims * heads, side // patch_sizes[i]
+            dims, size = embed_dims * heads, [side // patch_sizes[i] for side in size]
             patches = PatchEmbed(in_channels, dims, patch_sizes[i], strides[i], paddings[i],
                                  norm_cfg=norm_cfg)
-            blocks = [AbsolutePositionEmbedding(side, dims, drop_rate)] * use_abs_pos_embed
+            blocks = [AbsolutePositionEmbedding(size, dims, drop_rate)] * use_abs_pos_embed
             blocks += [PVTEncoderLayer(
                 dims, heads, int(mlp_ratios[i] * dims), drop_rate, attn_drop_rate, next(rates),
                 qkv_bias, act_cfg, norm_cfg, sr_ratios[i], use_conv_ffn)

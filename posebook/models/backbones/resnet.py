@@ -82,7 +82,10 @@ class ResNet(BaseBackbone):
             raise ValueError(f'{type(self).__name__}: depth must be one of '
                              f'{", ".join(map(str, self.arch_settings))}; got {depth!r}')
         block, counts = self.arch_settings[depth]
-        expansion = expansion or block.expansion
+        expansion = block.expansion if expansion is None else expansion
+        if expansion < 1:
+            raise ValueError(f'{type(self).__name__}: expansion must be at least 1, or None for '
+                             f"the block's own {block.expansion}; got {expansion}")
         options = dict(self.block_options, expansion=expansion)
         return [(block, n, base_channels * expansion * 2**i, options)
                 for i, n in enumerate(counts)]
@@ -92,9 +95,9 @@ class ResNet(BaseBackbone):
         if not 1 <= num_stages <= possible:
             raise ValueError(f'{name}: num_stages must be 1 to {possible}; got {num_stages}')
         for label, values in (('strides', strides), ('dilations', dilations)):
-            if len(values) != num_stages:
+            if isinstance(values, int) or len(values) != num_stages:
                 raise ValueError(f'{name}: {label} needs one value for each of the num_stages = '
-                                 f'{num_stages} stages; got {tuple(values)}')
+                                 f'{num_stages} stages; got {values}')
 
     def make_stem(self, in_channels: int, channels: int) -> None:
         """`stem` (deep_stem), or `conv1` and its norm; then `maxpool`."""

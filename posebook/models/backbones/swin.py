@@ -173,7 +173,8 @@ class SwinTransformer(BaseBackbone):
                      dict(type='TruncNormal', std=.02, layer=['Linear']),
                      dict(type='Constant', val=1, layer=['LayerNorm']))):
         super().__init__(frozen_stages)
-        if strides[0] != patch_size or not len(depths) <= min(len(num_heads), len(strides)):
+        if any(isinstance(v, int) for v in (depths, num_heads, strides)) or \
+                strides[0] != patch_size or len(depths) > min(len(num_heads), len(strides)):
             raise ValueError('SwinTransformer: patch_size must be strides[0], and num_heads and '
                              'strides need one number for each of depths; got '
                              f'{patch_size=}, {strides=}, {num_heads=}, {depths=}')

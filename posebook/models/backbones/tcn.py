@@ -44,7 +44,7 @@ class BasicTemporalBlock(nn.Module):
         self.short_cut = None
         if residual and in_channels != out_channels:
             self.short_cut = nn.Conv1d(in_channels, out_channels, 1)
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.dropout(self.conv2(self.dropout(self.conv1(x))))
@@ -81,9 +81,10 @@ class TCN(nn.Module):
                      dict(type='Kaiming', mode='fan_in', nonlinearity='relu', layer='Conv1d'),
                      dict(type='Constant', val=1, layer='_BatchNorm'))):
         super().__init__()
-        if len(kernel_sizes) != num_blocks + 1 or any(k % 2 == 0 for k in kernel_sizes):
+        if not isinstance(kernel_sizes, Sequence) or len(kernel_sizes) != num_blocks + 1 or \
+                any(k % 2 == 0 for k in kernel_sizes):
             raise ValueError('TCN: kernel_sizes must be odd, one for the first layer and one for each '
-                             f'of {num_blocks} blocks; got {tuple(kernel_sizes)}')
+                             f'of {num_blocks} blocks; got {kernel_sizes}')
         if max_norm is not None and max_norm <= 0:
             raise ValueError(f'TCN: max_norm must be above 0 or None; got {max_norm}')
         self.in_channels, self.max_norm, self.init_cfg = in_channels, max_norm, init_cfg
@@ -91,7 +92,7 @@ class TCN(nn.Module):
         self.expand_conv = ConvModule(in_channels, stem_channels, first,
                                       first if use_stride_conv else 1,
                                       conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
         self.tcn_blocks, reach = nn.ModuleList(), first
         for k in kernel_sizes[1:]:
             self.tcn_blocks.append(BasicTemporalBlock(

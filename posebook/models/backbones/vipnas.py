@@ -74,8 +74,8 @@ class ViPNAS_ResNet(ResNet):
 
     Args:
         depth: 50 (the family; the numbers of blocks come from `dep`).
-        wid, expan, dep, ks, group, att: for the stem and each stage: channels, output / inner
-            width, number of blocks, kernel size, groups, context block.
+        wid, expan, dep, ks, group, att: for the stem and each stage: inner width, output / inner
+            width (None is 1), number of blocks, kernel size, groups, context block.
         Further arguments are those of `ResNet`; stem, base channels and expansion are not used.
     Source: Xu et al., ViPNAS: Efficient Video Pose Estimation, CVPR 2021.
     """
@@ -105,8 +105,8 @@ class ViPNAS_ResNet(ResNet):
     def plan(self, depth: int, base_channels: int, expansion: int | None) -> list[tuple]:
         if depth != 50:
             raise ValueError(f'ViPNAS_ResNet: depth must be 50; got {depth!r}')
-        return [(ViPNASBottleneck, blocks, width,
-                 dict(expansion=expan, kernel_size=kernel, groups=groups, attention=attention))
+        return [(ViPNASBottleneck, blocks, width * (expan or 1),
+                 dict(expansion=expan or 1, kernel_size=kernel, groups=groups, attention=attention))
                 for width, expan, blocks, kernel, groups, attention in self.searched[1:]]
 
 

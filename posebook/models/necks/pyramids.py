@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..backbones.cspnext import CSPLayer
 from ..layers import ConvModule, DepthwiseSeparableConvModule, initialize
-from .maps import check_maps
+from .maps import check_channels, check_maps
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #3f481d5f
@@ -42,7 +42,11 @@ class FPN(nn.Module):
                  init_cfg: dict | list | None = dict(type='Xavier', layer='Conv2d',
                                                      distribution='uniform')):
         super().__init__()
+        check_channels('FPN', in_channels)
         end = len(in_channels) if end_level in (-1, len(in_channels) - 1) else end_level + 1
+        if min(start_level, end_level + 1) < 0:
+            raise ValueError('FPN: start_level must be 0 or more, and end_level -1 (the last) or '
+                             f'more; got {start_level} and {end_level}')
         if add_extra_convs not in (False, True, 'on_input', 'on_lateral', 'on_output'):
             raise ValueError('FPN: add_extra_convs must be a bool, "on_input", "on_lateral" or '
                              f'"on_output"; got {add_extra_convs!r}')
@@ -71,7 +75,7 @@ class FPN(nn.Module):
         inputs = inputs[slice(*self.levels)]
         maps = [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
         for i in range(len(maps) - 1, 0, -1):
-            maps[i - 1] = maps[i - 1] + self._enlarge(maps[i], maps[i - 1].shape[-2:])
+            maps[i - 1] = self.merge(maps[i - 1], maps[i])
         outs = [conv(x) for conv, x in zip(self.fpn_convs, maps)]
         if self.source:
             x = dict(on_input=inputs, on_lateral=maps, on_output=outs)[self.source][-1]
@@ -84,10 +88,10 @@ class FPN(nn.Module):
             outs.append(x)
         return tuple(outs)
 
-    def _enlarge(self, x: Tensor, size: torch.Size) -> Tensor:
-        how = self.upsample_cfg if 'scale_factor' in self.upsample_cfg else dict(self.upsample_cfg,
-                                                                                 size=size)
-        return F.interpolate(x, **how)
+    def merge(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """The fine map plus the coarse one, enlarged to its size."""
+        size = {} if 'scale_factor' in self.upsample_cfg else dict(size=fine.shape[-2:])
+        return fine + F.interpolate(coarse, **size, **self.upsample_cfg)
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #99764f19
 @MODELS.register_module()
@@ -115,6 +119,7 @@ class CSPNeXtPAFPN(nn.Module):
                      type='Kaiming', layer='Conv2d', a=5**0.5, distribution='uniform',
                      mode='fan_in', nonlinearity='leaky_relu')):
         super().__init__()
+        check_channels('CSPNeXtPAFPN', in_channels)
         self.in_channels, self.out_indices = tuple(in_channels), tuple(out_indices)
         if any(not -len(in_channels) <= i < len(in_channels) for i in self.out_indices):
             raise ValueError(f'CSPNeXtPAFPN: out_indices must be below {len(in_channels)}; '
