@@ -212,9 +212,6 @@ class BaseHead(nn.Module):
 
         `acc_pose` carries no gradient and is left out with `train_cfg=dict(compute_acc=False)`.
         """
-        if self.loss_module is None:
-            raise ValueError(f'{type(self).__name__}: there is no loss to compute; build the head '
-                             'with loss=dict(type="KeypointMSELoss", ...) or another')
         outputs = self.forward(feats)
         targets, weights = self.targets(batch_data_samples)
         self.check_targets(outputs, targets)
@@ -248,6 +245,9 @@ class BaseHead(nn.Module):
 
     def compute_loss(self, outputs: Any, targets: Any, weights: Tensor) -> Tensor:
         """The scalar that training makes smaller."""
+        if self.loss_module is None:
+            raise ValueError(f'{type(self).__name__}: there is no loss to compute; build the head '
+                             'with loss=dict(type="KeypointMSELoss", ...) or another')
         return self.loss_module(outputs, targets, weights)
 
     def accuracy(self, outputs: Any, targets: Any, weights: Tensor) -> float:
