@@ -54,7 +54,10 @@ def collate(samples: list[dict]) -> dict:
 # %% ../../nbs/5_training/501_training_loop.ipynb #557fec2b
 def build_loader(dataset, batch_size: int, shuffle: bool = False, seed: int = 0,
                  num_workers: int = 0) -> DataLoader:
-    """A DataLoader over packed samples whose order and augmentation follow from the seed alone."""
+    """A DataLoader over packed samples whose order follows from the seed alone.
+
+    Augmentation does where the dataset's pipeline has a `base_seed`.
+    """
     if batch_size < 1:
         raise ValueError(f'build_loader: batch_size must be at least 1; got {batch_size}')
     if not len(dataset):
