@@ -236,5 +236,5 @@ def test_a_drag_is_smooth_and_the_kernel_keeps_up(widget):
     found = measure_drag(widget, 'image', home)
     assert found['fps'] >= LEAST_FPS, found
     assert found['p95'] <= SLOWEST_MS, found
-    assert found['answers'] > 40, found  # the heatmap really followed
+    assert found['answers'] > 20, found  # the heatmap really followed
     assert widget.evaluate('pb().stats.agreement') < 1e-3

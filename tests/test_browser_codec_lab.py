@@ -252,4 +252,4 @@ def test_a_drag_is_smooth_and_the_kernel_keeps_up(widget, codecs):
     found = measure_drag(widget, 'left', place(widget, 'left'))
     assert found['fps'] >= LEAST_FPS, found
     assert found['p95'] <= SLOWEST_MS, found
-    assert found['answers'] > 40, found  # targets and errors really followed
+    assert found['answers'] > 20, found  # targets and errors really followed

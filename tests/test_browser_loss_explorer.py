@@ -187,4 +187,4 @@ def test_redraws_after_it_was_scrolled_away(widget):
 def test_dragging_is_smooth_and_the_kernel_keeps_up(widget, loss):
     choose(widget, loss)
     best = measure_drag(widget, 'plane', widget.evaluate("onPanel('plane', pb().store.state.point)"))
-    assert best['fps'] >= LEAST_FPS and best['p95'] <= SLOWEST_MS and best['answers'] > 40, best
+    assert best['fps'] >= LEAST_FPS and best['p95'] <= SLOWEST_MS and best['answers'] > 20, best

@@ -291,11 +291,11 @@ def measure_drag(page, panel, home, seconds=3, radius=40):
     return best_of(lambda: page.evaluate('a => measureDrag(...a)', [panel, home, seconds, radius]))
 
 
-def best_of(measure, tries=5):
+def best_of(measure, tries=8):
     """The best `fps` and `p95` of some measurements: another program on the machine may disturb one of them."""
     best = None
     for attempt in range(tries):
-        time.sleep(2 * attempt)  # it may be done by then
+        time.sleep(3 * attempt)  # it may be done by then
         now = measure()
         print({k: round(v, 3) for k, v in now.items()})
         if best is None or now['fps'] - now['p95'] > best['fps'] - best['p95']:

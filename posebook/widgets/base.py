@@ -176,9 +176,9 @@ def _static(name: str) -> str:
 
 # %% ../../nbs/8_widgets/801_widget_base.ipynb #8bb00bf1
 def _without_comments(script: str) -> str:
-    """JavaScript without indentation, empty lines and lines that are only comment."""
+    """JavaScript without indentation, empty lines and comments that fill or end a line."""
     script = re.sub(r'^[ \t]*/\*\*.*?\*/[ \t]*$', '', script, flags=re.DOTALL | re.MULTILINE)
-    lines = (line.strip() for line in script.splitlines())
+    lines = (re.sub(r' // [^\'"`]*$', '', line).strip() for line in script.splitlines())
     return '\n'.join(line for line in lines if line and not line.startswith('//'))
 
 # %% ../../nbs/8_widgets/801_widget_base.ipynb #35ffb8d0

@@ -12,7 +12,7 @@ export const COLOR = { image: '#4477AA', input: '#EE6677', output: '#228833' };
 export const SIDE = { middle: '#FFFFFF', left: '#66CCEE', right: '#EECC44' };
 export const DECODED = '#FF4FD8';
 export const NEAR = 12; // how far from a handle a press still takes it, in CSS pixels
-const PACE = 40; // ms between requests
+const PACE = [40, 120]; // ms between requests, the longer the more frames come late: drawing comes first
 const LATE = 2000; // ms without an answer: say so
 
 // ---- geometry
@@ -39,7 +39,7 @@ export const fixed = (p, n = 2) => `${p[0].toFixed(n)}, ${p[1].toFixed(n)}`;
 function createStore(model, { derive = () => {}, received = () => {} }) {
   const stats = { frames: [], answers: [], lags: [], answered: 0 };
   const store = { scene: model.get('scene'), stats, views: new Set(), error: '' };
-  let inFlight = null, waitingSince = null, clock = 0, pace = 0, id = 0, frame = 0;
+  let inFlight = null, waitingSince = null, clock = 0, timer = 0, pace = PACE[0], id = 0, frame = 0;
 
   const adopt = (state) => {
     store.state = { ...state };
@@ -49,6 +49,8 @@ function createStore(model, { derive = () => {}, received = () => {} }) {
   store.redraw = () => {
     frame ||= requestAnimationFrame((now) => {
       frame = 0;
+      const gap = now - stats.frames.at(-1); // at rest nothing is drawn: a long gap says nothing
+      if (gap < 200) pace = Math.max(PACE[0], Math.min(PACE[1], pace + (gap > 25 ? 15 : -0.15)));
       stats.frames.push(now);
       for (const list of Object.values(stats)) if (list.length > 5000) list.shift();
       for (const view of store.views) view.draw();
@@ -65,10 +67,10 @@ function createStore(model, { derive = () => {}, received = () => {} }) {
     model.save_changes();
   };
   const sendWaiting = () => {
-    clearTimeout(pace);
+    clearTimeout(timer);
     if (waitingSince === null) return;
-    const rest = inFlight ? inFlight.at + PACE - performance.now() : 0;
-    if (rest > 0) pace = setTimeout(send, rest);
+    const rest = inFlight ? inFlight.at + pace - performance.now() : 0;
+    if (rest > 0) timer = setTimeout(send, rest);
     else send();
   };
   const ask = () => {
@@ -111,7 +113,7 @@ function createStore(model, { derive = () => {}, received = () => {} }) {
   });
   store.close = () => {
     clearTimeout(clock);
-    clearTimeout(pace);
+    clearTimeout(timer);
     cancelAnimationFrame(frame);
   };
   const sent = model.get('request'), first = model.get('state');
