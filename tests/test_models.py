@@ -1,5 +1,6 @@
 """Models beyond what their chapters test: checkpoint layouts, sizes, gradients, flips, refusals."""
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from posebook.codecs import MSRAHeatmap
 from posebook.models import (HeatmapHead, HRNet, KeypointMSELoss, PoseDataPreprocessor,
                              TopdownPoseEstimator, flip_heatmaps, hrnet_extra)
+from posebook.models.fast_inference import optimize_for_inference
 from posebook.models.losses.heatmap_loss import heatmap_mask
 from posebook.models.pose_estimators.topdown import input_to_image
 from posebook.structures import InstanceData, PixelData, PoseDataSample
@@ -154,6 +156,25 @@ def test_predictions_do_not_touch_the_batch():
     assert found[0].pred_instances.keypoints.shape == (1, 5, 2)
     assert np.array_equal(found[0].pred_instances.bboxes,
                           batch['data_samples'][0].gt_instances.bboxes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', ['eager', pytest.param('inductor', marks=pytest.mark.skipif(
+    not shutil.which('g++'), reason='torch.compile needs a C++ compiler'))])
+@torch.no_grad()
+def test_predictions_of_a_compiled_model(backend, monkeypatch):
+    torch._dynamo.reset()
+    compiled, plain_compile = [], nn.Module.compile
+    monkeypatch.setattr(nn.Module, 'compile', lambda m: (compiled.append(type(m)), plain_compile(m, backend=backend)))
+    model, batch = make_model(dict(flip_test=True, shift_heatmap=True)).eval(), make_batch()
+    fast = optimize_for_inference(model, compile=True)
+    assert compiled == [HRNet, HeatmapHead] and type(fast) is TopdownPoseEstimator
+    torch._dynamo.utils.counters.clear()
+    for got, want in zip(fast.test_step(batch), model.test_step(batch)):
+        np.testing.assert_allclose(got.pred_instances.keypoint_scores, want.pred_instances.keypoint_scores, atol=1e-4)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] >= 2  # backbone and head did run compiled
+    network = optimize_for_inference(nn.Sequential(model.backbone.conv1, model.backbone.bn1), compile=True)
+    assert compiled[2:] == [nn.Sequential] and network(torch.zeros(1, 3, 8, 8)).shape[2:] == (4, 4)
 
 
 def test_loss_reaches_every_parameter_of_the_estimator():

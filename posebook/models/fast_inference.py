@@ -258,7 +258,11 @@ def optimize_for_inference(model: nn.Module, compile: bool = False, channels_las
     _check_same(fast, inputs, wanted)
     if dtype is not None:
         fast = _in_dtype(fast, dtype)
-    return torch.compile(fast) if compile else fast
+    if compile:  # in place: the copy keeps its type; test_step would go past a compiled estimator
+        parts = (fast.backbone, fast.neck, fast.head) if hasattr(fast, 'test_step') else (fast, )
+        for part in filter(None, parts):
+            part.compile()
+    return fast
 
 # %% ../../nbs/4_models/446_fast_inference.ipynb #0b315220
 def _example_inputs(model: nn.Module) -> tuple[Tensor]:

@@ -138,7 +138,7 @@ class BaseHead(nn.Module):
         if test_cfg.get('flip_test', False):
             outputs = self.flip_average(feats, batch_data_samples, test_cfg)
         else:
-            outputs = self.final_outputs(self.forward(feats))
+            outputs = self.final_outputs(self(feats))
         instances = self.decode(outputs)
         if test_cfg.get('output_heatmaps', False):
             return instances, self.pred_fields(outputs, instances)
@@ -160,7 +160,7 @@ class BaseHead(nn.Module):
                              'whose mirror twin; datasets write them and PackPoseInputs keeps '
                              'them: meta_keys=(..., "flip_indices"). '
                              f'Found {sorted(meta) or "no metainfo"}')
-        plain, mirrored = (self.final_outputs(self.forward(f)) for f in feats)
+        plain, mirrored = (self.final_outputs(self(f)) for f in feats)
         return average(plain, self.flip_back(mirrored, meta, test_cfg))
 
     def flip_back(self, outputs: Any, meta: dict, test_cfg: dict) -> Any:
@@ -212,7 +212,7 @@ class BaseHead(nn.Module):
 
         `acc_pose` carries no gradient and is left out with `train_cfg=dict(compute_acc=False)`.
         """
-        outputs = self.forward(feats)
+        outputs = self(feats)
         targets, weights = self.targets(batch_data_samples)
         self.check_targets(outputs, targets)
         if not (weights > 0).any():
