@@ -38,7 +38,7 @@ def format_value(value: Any, indent: int = 0) -> str:
     start, end = {list: '[]', tuple: '()', set: '{}'}.get(type(value)) or (
         ('dict(', ')') if named else '{}')
     if isinstance(value, dict):
-        parts = [f'{k}=' if named else f'{k!r}: ' for k in value]
+        parts = [f'{k}=' if named else f'{format_value(k)}: ' for k in value]
         parts = [p + format_value(v, indent + 4) for p, v in zip(parts, value.values())]
     else:
         parts = [format_value(v, indent + 4) for v in value]
@@ -76,6 +76,13 @@ class ConfigDict(dict):
     def update(self, *args, **kwargs):
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def __or__(self, other):
+        return self.copy().__ior__(other)
 
     def setdefault(self, key, default=None):
         if key not in self:
@@ -240,6 +247,9 @@ def replace_at(value: Any, path: list[str], change: Callable, add: bool = True,
     """A copy of `value` with `change(old)` at `path`; `add` allows keys that are not there yet."""
     if not path:
         return change(value)
+    if isinstance(value, dict):  # a key may have dots, as in custom_keys={'backbone.layer1': ...}
+        n = next((n for n in range(len(path), 1, -1) if '.'.join(path[:n]) in value), 1)
+        path = ['.'.join(path[:n]), *path[n:]]
     key, here = path[0], f'{done}.{path[0]}'.lstrip('.')
     if isinstance(value, (list, tuple)):
         if not re.fullmatch(r'-?\d+', key) or not -len(value) <= int(key) < len(value):
@@ -295,8 +305,9 @@ def keep_type(key: str, text: str, value: Any, old: Any) -> Any:
         return merge({key: value}, {key: old})[key]
     if old is MISSING or old is None or value is None or type(value) is type(old):
         return value
-    if isinstance(old, str) and isinstance(value, (int, float)):
-        return text  # version=1 for a text is '1'
+    bare = isinstance(value, tuple) and not text.startswith('(')
+    if isinstance(old, str) and (bare or isinstance(value, (int, float))):
+        return text  # version=1 for a text is '1', and a, b is 'a, b'
     if isinstance(old, bool) and text.lower() in ('true', 'false'):
         return text.lower() == 'true'
     if type(old) in (int, float) and type(value) in (int, float):

@@ -12,6 +12,7 @@ import posebook.models  # noqa: F401  (fills the registry)
 from posebook.models.backbones import (BaseBackbone, InvertedResidual, LibraryBackbone, MobileNetV2, ResNet,
                                        ShuffleNetV2, ShuffleUnit, hrnet_extra)
 from posebook.models.backbones.compact import SE_ACTS
+from posebook.models.backbones.hrformer import LocalWindowSelfAttention
 from posebook.models.backbones.resnet_relatives import SCBottleneck, SCConv, SplitAttention
 from posebook.models.complexity import count_parameters
 from posebook.models.heads import HeatmapHead
@@ -224,9 +225,10 @@ def test_wrong_input_is_refused(name):
     (dict(type='ResNet', depth=18, strides=2), 'strides'), (dict(type='ResNet', depth=50, expansion=0), 'expansion'),
     (dict(type='RegNet', arch=dict(REGNET, wm=1)), 'wm'), (dict(type='MobileNetV2', frozen_stages=8), 'frozen_stages'),
     (dict(type='ShuffleNetV2', frozen_stages=4), 'frozen_stages'), (dict(type='HourglassNet', num_stacks=0), 'num_stacks'),
-    (dict(type='HourglassNet', feat_channel=128), 'feat_channel'), (dict(type='HourglassAENet', downsample_times=0), 'downsample_times'),
+    (dict(type='HourglassAENet', feat_channels=128), 'feat_channels'), (dict(type='HourglassAENet', downsample_times=0), 'downsample_times'),
     (dict(type='CPM', in_channels=3, out_channels=5, num_stages=0), 'num_stages'),
     (dict(type='ResNet', depth=18, out_indices=3), 'out_indices'),
+    (dict(type='RegNet', arch='regnetx_400mf', expansion=4), 'expansion'),
 ])
 def test_wrong_arguments_are_named(cfg, text):
     with pytest.raises((ValueError, TypeError), match=text):
@@ -425,6 +427,24 @@ def test_no_activation_means_none():
     assert not any(isinstance(m, nn.ReLU6) for m in MobileNetV2(.25, act_cfg=None).modules())
 
 
+@pytest.mark.parametrize('name', ['MobileNetV2', 'ShuffleNetV2', 'ShuffleNetV1', 'MobileNetV3'])
+def test_no_norm_means_none_and_a_bias_for_each_convolution(name):
+    net, normed = build(name, norm_cfg=None).eval(), built(name)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    assert all(m.bias is not None for m in net.modules() if isinstance(m, nn.Conv2d))
+    keys, rest = set(net.state_dict()), ('bn.running_mean', 'bn.running_var', 'bn.num_batches_tracked', 'bn.weight')
+    assert keys == {k.replace('bn.bias', 'conv.bias') for k in normed.state_dict() if not k.endswith(rest)}
+    assert [tuple(m.shape[1:]) for m in net(picture(name))] == BACKBONES[name][2]
+
+
+@pytest.mark.parametrize('norm_cfg', [dict(type='IN'), dict(type='BN', affine=False)])
+@pytest.mark.parametrize('name', ['ResNet', 'ResNeXt', 'SEResNet', 'RegNet', 'ResNetV1d'])
+def test_norms_without_a_scale(name, norm_cfg):
+    net = build(name, norm_cfg=norm_cfg)
+    assert [tuple(m.shape[1:]) for m in net.eval()(picture(name))] == BACKBONES[name][2]
+    assert not any('bn' in k or 'in1' in k for k, _ in net.named_parameters())
+
+
 RESNET = ('depth in_channels stem_channels base_channels expansion num_stages strides dilations out_indices style deep_stem avg_down '
           'frozen_stages conv_cfg norm_cfg norm_eval with_cp zero_init_residual init_cfg')
 STAGES = 'out_indices frozen_stages conv_cfg norm_cfg act_cfg norm_eval with_cp init_cfg'
@@ -448,3 +468,22 @@ STAGES = 'out_indices frozen_stages conv_cfg norm_cfg act_cfg norm_eval with_cp 
 ])
 def test_arguments_come_in_the_documented_order(name, order):
     assert list(inspect.signature(MODELS.get(name)).parameters)[:len(order.split())] == order.split()
+
+
+def test_an_hourglass_answers_in_a_width_of_its_own():
+    """The stem gives the first of stage_channels, so feat_channel is free."""
+    net = MODELS.build(dict(BACKBONES['HourglassNet'][0], type='HourglassNet', feat_channel=6))
+    assert [tuple(m.shape[1:]) for m in net.eval()(picture('HourglassNet'))] == [(6, *s[1:]) for s in BACKBONES['HourglassNet'][2]]
+    shapes = {k: tuple(v.shape) for k, v in net.state_dict().items() if k.endswith('conv.weight') or 'downsample.0' in k}
+    assert shapes['stem.1.0.downsample.0.weight'] == (16, 128, 1, 1)
+    assert shapes['out_convs.0.conv.weight'] == (6, 16, 3, 3) and shapes['remap_convs.0.conv.weight'] == (16, 6, 1, 1)
+
+
+@pytest.mark.parametrize('height, width, masks', [(5, 5, True), (5, 8, False), (8, 5, False), (8, 8, False)])
+def test_window_masks_need_both_sides_padded(height, width, masks):
+    """Windows of 4: 5 is filled up to 8. MMPose masks only where height and width both are."""
+    torch.manual_seed(0)
+    plain, careful = (LocalWindowSelfAttention(8, 2, 4, with_pad_mask=m) for m in (False, True))
+    careful.load_state_dict(plain.state_dict())
+    x = torch.randn(2, height * width, 8)
+    assert torch.equal(plain(x, height, width), careful(x, height, width)) != masks

@@ -165,7 +165,7 @@ def test_a_file_that_was_cut_off(tmp_path, share, new):
     torch.save(nn.Linear(30, 30).state_dict(), path, _use_new_zipfile_serialization=new)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(share * len(whole))])
-    with pytest.raises(ValueError, match='damaged or was cut off; get it again'):
+    with pytest.raises(ValueError, match='damaged or was cut off; delete it and get it again'):
         read_checkpoint(path)
 
 
@@ -586,3 +586,68 @@ def test_init_weights(tmp_path, published):
     with pytest.raises(ValueError, match='Pretrained needs checkpoint'):
         init_weights(with_init(path, prefx='backbone.'))
     assert init_weights(tiny()) == {}
+
+
+# --- numpy data: arrays of numbers and text, and nothing that holds addresses
+
+@pytest.mark.parametrize('call, why', [
+    (Runs(np.ndarray, (0, ), 'O', b''), 'calling numpy.ndarray'), (Runs(np.ndarray, (4, ), 'f8'), 'calling numpy.ndarray'),
+    (Runs(np.dtype, 'O'), "type 'O' is not allowed"), (Runs(np.dtype, 'i4,O'), 'is not allowed'), (Runs(np.dtype, [('a', 'O')]), ''),
+    (np.array([None, 1]), "type 'O8'"), (np.zeros(2, 'i4,f8'), "type 'V12'"), (np.ma.zeros(2), '')])
+@pytest.mark.parametrize('zipped', [True, False])
+def test_numpy_data_that_could_hold_addresses_is_refused(tmp_path, call, why, zipped):
+    """`ndarray((2,), 'O', bytes)` takes bytes of the file for addresses of objects, and the process is whose file it is."""
+    torch.save(dict(state_dict=dict(w=torch.ones(1)), meta=call), tmp_path / 'w.pth', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=f'is not a checkpoint that can be read safely.*{why}'):
+        read_checkpoint(tmp_path / 'w.pth')
+
+
+@pytest.mark.parametrize('kind', '?bBhHiIlLqQefdU')
+def test_numpy_data_comes_back(tmp_path, kind):
+    """Empty arrays too: a data set without a skeleton has one in the metainfo of its checkpoints."""
+    plain = np.array([0, 1, 2, 3, 4, 5]).astype(kind)
+    kept = dict(a=plain, wide=plain.reshape(2, 3), turned=plain.reshape(2, 3).T, empty=plain[:0], flat=np.zeros((0, 3), kind), alone=np.array(plain[1]),
+                big=plain.astype(plain.dtype.newbyteorder('>')), scalar=plain[1], skipping=plain[::2])
+    torch.save(dict(meta=kept), tmp_path / 'w.pth')
+    got = read_checkpoint(tmp_path / 'w.pth')['meta']
+    torch.save(dict(meta=got), tmp_path / 'again.pth')
+    assert repr(got['a']).split(', dtype')[0].rstrip(')') == repr(plain).split(', dtype')[0].rstrip(')')
+    for back in (got, read_checkpoint(tmp_path / 'again.pth')['meta'], pickle.loads(pickle.dumps(got))):
+        for name, value in kept.items():
+            assert back[name].dtype == value.dtype.newbyteorder('=') and np.array_equal(back[name], value), name
+    assert type(pickle.loads(pickle.dumps(got['a']))) is np.ndarray
+    if kind != 'U' and kind not in 'HILQ':
+        assert torch.as_tensor(got['a'])[3] == torch.as_tensor(plain)[3]
+
+
+# --- by-products of training, and files under another name
+
+@pytest.mark.parametrize('extra', [dict(steps=torch.tensor(7)), dict(n_averaged=torch.tensor(7)),
+                                   {'ema_backbone_conv1_weight': torch.ones(1), 'ema_backbone_bn1_running_mean': torch.ones(1)}])
+def test_counters_and_averages_beside_the_weights_do_not_matter(published, extra):
+    model = tiny()
+    report = load_checkpoint(model, dict(state_dict={**published.state_dict(), **extra}))
+    assert report.ok and sorted(report.ignored) == sorted(extra) and same(model, published.state_dict())
+    averaged = {f'module.{k}': v for k, v in published.state_dict().items()}
+    assert load_checkpoint(tiny(), dict(ema_state_dict={**averaged, 'steps': torch.tensor(7)})).ok
+    with pytest.raises(CheckpointMismatchError, match='unexpected'):
+        load_checkpoint(tiny(), {**published.state_dict(), 'head.steps': torch.tensor(7)})
+
+
+def test_a_file_under_another_name_is_told(tmp_path):
+    save_checkpoint(nn.Linear(2, 2), tmp_path / 'a.safetensors')
+    save_checkpoint(nn.Linear(2, 2), tmp_path / 'b.pth')
+    (tmp_path / 'a.safetensors').rename(tmp_path / 'a.pth')
+    (tmp_path / 'b.pth').rename(tmp_path / 'b.safetensors')
+    for name, why in (('a.pth', 'a safetensors file under another name; call it a.safetensors'),
+                      ('b.safetensors', 'a torch file under another name; call it b.pth')):
+        with pytest.raises(ValueError, match=why):
+            read_checkpoint(tmp_path / name)
+
+
+def test_a_torchscript_program_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'w.pt', 'w', zipfile.ZIP_DEFLATED) as archive:
+        for part in ('w/data.pkl', 'w/code/__torch__.py', 'w/version'):
+            archive.writestr(part, b'3')
+    with pytest.raises(ValueError, match='TorchScript program.*torch.jit.load'):
+        read_checkpoint(tmp_path / 'w.pt')

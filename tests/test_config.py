@@ -696,3 +696,37 @@ def test_codecs_that_disagree_and_metainfo_that_cannot_be_read(family):
 def test_importing_it_is_light():
     code = 'import sys, posebook.config; print(sorted({"torch", "numpy", "cv2", "matplotlib"} & set(sys.modules)))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+# ------------------------------------------------------------------------- keys and texts that are not plain
+@pytest.mark.parametrize('key', [math.inf, (1, -math.inf), '{{ _base_.x }}', '{{fileDirname}}', ('{{_base_.x}}', ), -0.0])
+def test_any_key_is_read_back(key):
+    cfg = Config(dict(a={key: {key: 'x'}, 'b': 1}))
+    assert Config.fromstring(cfg.dump()) == cfg
+
+
+def test_union():
+    cfg = Config(dict(a=dict(b=1)), 'x.py')
+    more = dict(c=dict(d=[dict(e=2)]))
+    both = cfg | more
+    assert type(both) is Config and both.c.d[0].e == 2 and both.filename == 'x.py' and 'c' not in cfg
+    cfg.a |= more
+    cfg |= more
+    more['c']['d'].append(3)
+    assert cfg == dict(a=dict(b=1, c=dict(d=[dict(e=2)])), c=dict(d=[dict(e=2)])) and cfg.a.c.d[0].e == 2
+
+
+@pytest.mark.parametrize('text', ['a,b', 'runs/a, b', '1,2', "'x', y"])
+def test_a_text_may_have_commas(text):
+    assert Config(dict(a='x')).override(f'a={text}').a == text
+    with pytest.raises(ConfigError, match='has the type tuple'):
+        Config(dict(a='x')).override('a=(1, 2)')
+
+
+def test_keys_with_dots():
+    cfg = Config(dict(keys={'backbone': dict(mult=1.), 'backbone.layer1': dict(mult=2.), 'norm': dict(mult=3.)}))
+    cfg.override(['keys.backbone.layer1.mult=5', 'keys.backbone.mult=4', '+keys.backbone.layer1.decay=0'])
+    cfg.merge_from_dict({'keys.backbone.layer1.rate': 1})
+    assert cfg['keys'] == {'backbone': dict(mult=4.), 'backbone.layer1': dict(mult=5., decay=0, rate=1), 'norm': dict(mult=3.)}
+    with pytest.raises(ConfigError, match='no .layer2'):
+        cfg.override('keys.backbone.layer2.mult=1')

@@ -582,3 +582,25 @@ def test_a_tiny_network_learns_sixteen_people_by_heart(name):
     run = overfit(head, codec, **options)
     assert run.pck > .95, f'{name}: PCK@0.05 {run.pck:.3f} after {len(run.losses)} steps'
     assert run.seconds < 120
+
+
+# ------------------------------------------------------------------------------ rows of bins
+@pytest.mark.parametrize('name', ['simcc', 'rtmcc'])
+def test_bins_that_do_not_fit_are_named(name):
+    """96 x 128 bins of the targets: 48 x 64 pixels, 2 bins each."""
+    for replace, got in ((dict(simcc_split_ratio=3.), r'\[144, 192\]'), (dict(input_size=INPUT[::-1]), r'\[128, 96\]')):
+        head = make_head(name, **replace)
+        with pytest.raises(ValueError, match=got + r' bins, the targets \[96, 128\].* simcc_split_ratio'):
+            head.loss(make_feats(name, 1), make_samples(name, 1))
+
+
+def test_simcc_says_that_it_drops_convolutions():
+    with pytest.warns(UserWarning, match='conv_out_channels has no effect'):
+        assert len(make_head('simcc', conv_out_channels=(4, ), conv_kernel_sizes=(3, )).state_dict()) == 6
+
+
+@pytest.mark.parametrize('name', ['heatmap', 'regression', 'rle', 'integral', 'vipnas'])
+def test_one_tensor_in_place_of_a_tuple_is_refused(name):
+    """Its last would be the last picture, as a map without a batch."""
+    with pytest.raises(TypeError, match='Put it into a tuple'):
+        make_head(name)(make_feats(name, 2)[0])

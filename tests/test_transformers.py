@@ -244,6 +244,14 @@ def test_pvt_positions_follow_the_input_and_the_checkpoint():
     assert [m.shape[2:] for m in small.eval()(torch.randn(1, 3, 70, 97))] == [(17, 24), (8, 12), (4, 6), (2, 3)]
 
 
+def test_pvt_without_positions_is_made_for_any_size():
+    for net in (PVTv2(pretrain_img_size=64, **PVT_TINY), PVT(pretrain_img_size=16, use_abs_pos_embed=False, **PVT_TINY)):
+        assert not any('pos_embed' in k for k in net.state_dict())
+        assert net.eval()(torch.randn(1, 3, 64, 64))[-1].shape == (1, 64, 2, 2)
+    with pytest.raises(ValueError, match='pretrain_img_size'):
+        PVT(pretrain_img_size=16, **PVT_TINY)
+
+
 @pytest.mark.parametrize('cls, kwargs, text', [
     (PVT, dict(num_layers=(1, 1)), 'num_layers'), (PVTv2, dict(sr_ratios=(8, 4)), 'sr_ratios'), (PVT, dict(out_indices=(4, )), 'out_indices')])
 def test_pvt_names_wrong_arguments(cls, kwargs, text):

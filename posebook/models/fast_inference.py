@@ -223,8 +223,8 @@ def optimize_for_inference(model: nn.Module, compile: bool = False, channels_las
     order. The copy cannot be trained; the model is untouched.
 
     Args:
-        compile: let `torch.compile` do the packing and more; needs a C++ compiler on a CPU, and a
-            minute at the first call.
+        compile: let `torch.compile` do the packing and more, in place, in an estimator its
+            backbone, neck and head; needs a C++ compiler on a CPU, and a minute at the first call.
         channels_last: keep all channels of a pixel together in memory.
         fuse: fold batch norms, where one forward pass shows that nobody else reads the convolution.
         example: what `model(...)` takes, for that pass, or a tuple of its arguments; by default

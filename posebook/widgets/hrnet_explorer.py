@@ -614,20 +614,21 @@ class HRNetExplorer(PoseWidget):
         self.parts = network_parts(backbone, getattr(self._model, 'neck', None), head,
                                    'backbone.' if backbone is not self._model else '')
         self._runs = {}
-        self._told = self._describe(metainfo or getattr(self._model, 'metainfo', None) or {})
+        metainfo = metainfo or getattr(self._model, 'metainfo', None) or {}
+        self._names = metainfo.get('keypoint_id2name', {})
+        self._told = self._describe()
         super().__init__(self._image, settings, self._told)
 
-    def _describe(self, metainfo: dict) -> dict:
+    def _describe(self) -> dict:
         """Diagram, names and sizes: all that the browser must know and no setting changes."""
         plain, (h, w) = self.recording(), self._image.shape[:2]
         told, totals = describe(self._model, self.parts, self._inputs(), plain)
         size, places = layout(self.parts, h / w)
         count = 0 if plain.heatmaps is None else len(plain.heatmaps)
-        names = metainfo.get('keypoint_id2name', {})
         return dict(parts=[part | dict(place=places[part['name']]) for part in told],
                     diagram_size=size, totals=totals, ends=self._ends(),
                     summary=f'{amount(totals["params"])} parameters, {amount(totals["macs"])} MACs',
-                    joints=[names.get(i, f'map {i}') for i in range(count)])
+                    joints=[self._names.get(i, f'map {i}') for i in range(count)])
 
     def _ends(self) -> list[str]:
         """The parts that hold the backbone's outputs, finest first."""
@@ -697,8 +698,7 @@ class HRNetExplorer(PoseWidget):
         if 'head' in change:
             texts['heat'] = percent(change['head'])
         if points:
-            far, joints = points['farthest'], self._told['joints']
-            who = joints[far] if len(joints) == len(points['after']) else f'keypoint {far}'
+            who = self._names.get(points['farthest'], f'keypoint {points["farthest"]}')
             texts['shift'] = f'{points["mean"]:.1f} px mean'
             texts['farthest'] = f'{points["max"]:.1f} px, {who}' if points['max'] > 0.05 else 'none'
         title, words = part_words(self.parts[s.selected], self._model)

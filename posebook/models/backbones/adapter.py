@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from .base import (BaseBackbone, check_input, check_out_indices,
@@ -93,13 +94,18 @@ def apply_layer_cfgs(net: nn.Module, conv_cfg: dict | None, norm_cfg: dict | Non
                      act_cfg: dict | None, act: type[nn.Module] = nn.ReLU) -> str:
     """Give a library's network the norms and activations of a config; the name of its norms.
 
-    `act` is the library's activation, which `act_cfg` replaces (None: there are none). Raises
-    ValueError for a `conv_cfg` that is more than a plain convolution: those stay the library's.
+    `act` is the library's activation, which `act_cfg` replaces (None: there are none). Without
+    norms (`norm_cfg` None) every convolution gets a bias, as in a `ConvModule`. Raises ValueError
+    for a `conv_cfg` that is more than a plain convolution: those stay the library's.
     """
     if conv_cfg not in (None, dict(type='Conv2d'), dict(type='Conv')):
         raise ValueError(f"conv_cfg: the library's convolutions stay, so it must be None or "
                          f"dict(type='Conv2d'); got {conv_cfg}")
-    replace_layers(net, nn.BatchNorm2d, lambda old: build_norm_layer(norm_cfg, old.num_features))
+    replace_layers(net, nn.BatchNorm2d, lambda old: nn.Identity() if norm_cfg is None
+                   else build_norm_layer(norm_cfg, old.num_features))
+    for m in net.modules():
+        if norm_cfg is None and isinstance(m, nn.Conv2d) and m.bias is None:
+            m.bias = nn.Parameter(torch.zeros(m.out_channels))
     replace_layers(net, act, lambda old: build_activation_layer(act_cfg, inplace=True)
                    if act_cfg else nn.Identity())
     return norm_name(norm_cfg, '')

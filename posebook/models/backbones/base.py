@@ -83,7 +83,7 @@ def check_out_indices(owner: str, out_indices: Sequence[int], num_stages: int) -
         raise TypeError(f'{owner}: out_indices must be a tuple of stages, such as (0, ); got '
                         f'{out_indices!r}')
     indices = tuple(i + num_stages if i < 0 else i for i in out_indices)
-    if not indices or any(not 0 <= i < num_stages for i in indices):
+    if not indices or any(i not in range(num_stages) for i in indices):
         raise ValueError(f'{owner}: out_indices must be between 0 and {num_stages - 1} (there are '
                          f'{num_stages} stages), at least one; got {tuple(out_indices)}')
     return indices

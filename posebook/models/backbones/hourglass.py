@@ -127,7 +127,8 @@ class HourglassNet(BaseBackbone):
 
     Args:
         downsample_times: depth of each hourglass; H and W must survive as many halvings.
-        stage_channels, stage_blocks: one number per resolution, downsample_times + 1 of them.
+        stage_channels, stage_blocks: one number per resolution, downsample_times + 1 of them; the
+            stem gives the first of stage_channels.
         feat_channel: channels of the answers, which a head turns into heatmaps.
     Source: Newell et al., ECCV 2016; the widths are CornerNet's (Law and Deng, ECCV 2018).
     """
@@ -140,14 +141,14 @@ class HourglassNet(BaseBackbone):
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
         super().__init__()
-        _check_stacks('HourglassNet', num_stacks, downsample_times, stage_channels, feat_channel)
+        _check_stacks('HourglassNet', num_stacks, downsample_times, stage_channels)
         if len(stage_blocks) != len(stage_channels):
             raise ValueError('HourglassNet: stage_channels and stage_blocks must be equally long; '
                              f'got {tuple(stage_channels)} and {tuple(stage_blocks)}')
         self.num_stacks, self.init_cfg = num_stacks, init_cfg
         width, between, cfgs = stage_channels[0], range(num_stacks - 1), dict(norm_cfg=norm_cfg)
         self.stem = nn.Sequential(ConvModule(3, 128, 7, 2, 3, **cfgs),
-                                  _blocks(1, 128, feat_channel, stride=2, **cfgs))
+                                  _blocks(1, 128, width, stride=2, **cfgs))
         self.hourglass_modules = nn.ModuleList(
             HourglassModule(downsample_times, stage_channels, stage_blocks, norm_cfg)
             for _ in range(num_stacks))
@@ -173,16 +174,13 @@ class HourglassNet(BaseBackbone):
 
 
 def _check_stacks(owner: str, num_stacks: int, downsample_times: int,
-                  stage_channels: Sequence[int], width: int) -> None:
+                  stage_channels: Sequence[int]) -> None:
     if num_stacks < 1 or downsample_times < 1:
         raise ValueError(f'{owner}: num_stacks and downsample_times must be at least 1; got '
                          f'{num_stacks} and {downsample_times}')
     if len(stage_channels) <= downsample_times:
         raise ValueError(f'{owner}: stage_channels needs one number per resolution, '
                          f'{downsample_times + 1}; got {tuple(stage_channels)}')
-    if stage_channels[0] != width:
-        raise ValueError(f"{owner}: stage_channels must start with the stem's feat_channel(s) = "
-                         f'{width}; got {tuple(stage_channels)}')
 
 # %% ../../../nbs/4_models/455_cpm_hourglass.ipynb #126ec6da
 class HourglassAEModule(nn.Module):
@@ -224,7 +222,10 @@ class HourglassAENet(BaseBackbone):
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
         super().__init__()
-        _check_stacks('HourglassAENet', num_stacks, downsample_times, stage_channels, feat_channels)
+        _check_stacks('HourglassAENet', num_stacks, downsample_times, stage_channels)
+        if stage_channels[0] != feat_channels:
+            raise ValueError("HourglassAENet: stage_channels must start with the stem's "
+                             f'feat_channels = {feat_channels}; got {tuple(stage_channels)}')
         self.num_stacks, self.init_cfg = num_stacks, init_cfg
         self.divisor = 4 * 2**downsample_times
         width, between = feat_channels, range(num_stacks - 1)

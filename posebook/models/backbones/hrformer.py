@@ -98,7 +98,8 @@ def from_windows(windows: Tensor, window_size: tuple[int, int], height: int,
 class LocalWindowSelfAttention(nn.Module):
     """Attention within windows of a map: (B, H * W, C) and (H, W) -> (B, H * W, C).
 
-    `with_pad_mask`: nobody attends to the zeros that fill up the windows at the border.
+    `with_pad_mask`: nobody attends to the zeros that fill up the windows at the border. As in the
+    release, that takes effect only where both height and width are filled up.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, window_size: int,
@@ -114,7 +115,7 @@ class LocalWindowSelfAttention(nn.Module):
         margins, mask = (0, 0, left, right, top, bottom), None
         x = F.pad(x.view(b, height, width, c), margins)
         padded = x.shape[1:3]
-        if self.with_pad_mask and padded != (height, width):
+        if self.with_pad_mask and padded[0] > height and padded[1] > width:
             mask = F.pad(x.new_zeros(1, height, width, 1), margins, value=-math.inf)
             mask = to_windows(mask, self.window_size).transpose(1, 2)  # (windows, 1, N)
         windows = self.attn(to_windows(x, self.window_size), mask)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import recompute
-from .hrnet import HRNet
+from .hrnet import HRNet, check_extra
 from .residual import Bottleneck, conv_bn, stack_blocks
 from ..layers import ConvModule, initialize
 from ...registry import MODELS
@@ -81,6 +81,7 @@ class HRNetClassifier(HRNet):
     """
 
     def __init__(self, extra: dict, num_classes: int = 1000, **kwargs):
+        check_extra(extra, self.blocks_dict)
         extra = {**extra, 'stage4': {**extra['stage4'], 'multiscale_output': True}}
         super().__init__(extra, **kwargs)
         branches = self._widths(extra['stage4'])

@@ -162,7 +162,7 @@ class PyramidVisionTransformer(BaseBackbone):
             dims, size = embed_dims * heads, [side // patch_sizes[i] for side in size]
             patches = PatchEmbed(in_channels, dims, patch_sizes[i], strides[i], paddings[i],
                                  norm_cfg=norm_cfg)
-            blocks = [AbsolutePositionEmbedding(size, dims, drop_rate)] * use_abs_pos_embed
+            blocks = [AbsolutePositionEmbedding(size, dims, drop_rate)] if use_abs_pos_embed else []
             blocks += [PVTEncoderLayer(
                 dims, heads, int(mlp_ratios[i] * dims), drop_rate, attn_drop_rate, next(rates),
                 qkv_bias, act_cfg, norm_cfg, sr_ratios[i], use_conv_ffn)

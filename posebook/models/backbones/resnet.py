@@ -127,7 +127,8 @@ class ResNet(BaseBackbone):
         self.init_cfg = init_cfg
         initialize(self, init_cfg, self.default_init)
         for m in self.modules():
-            if zero_init_residual and isinstance(m, ResidualBlock):
+            if zero_init_residual and isinstance(m, ResidualBlock) \
+                    and m.last_norm.weight is not None:
                 nn.init.zeros_(m.last_norm.weight)
 
     def stem_parts(self) -> list[nn.Module]:

@@ -176,6 +176,9 @@ class RegNet(ResNet):
         elif not isinstance(arch, dict):
             raise ValueError(f'RegNet: arch must be a dict or one of {", ".join(REGNETS)}; '
                              f'got {arch!r}')
+        if expansion not in (None, 1):
+            raise ValueError('RegNet: expansion is not possible, the widths come from arch '
+                             f'(bot_mul makes the inner ones others); got {expansion}')
         return [(GroupedBottleneck, blocks, width,
                  dict(expansion=1, groups=groups, base_channels=width,
                       width_per_group=int(width * arch.get('bot_mul', 1)) // groups))
@@ -306,7 +309,7 @@ class SCBottleneck(ResidualBlock):
 
 @MODELS.register_module()
 class SCNet(ResNet):
-    """SCNet: ResNet with self-calibrated bottlenecks; inputs of at least 128 pixels a side.
+    """SCNet: ResNet with self-calibrated bottlenecks; inputs of at least 97 pixels a side.
 
     Args:
         depth: 50 or 101.

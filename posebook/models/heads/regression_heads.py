@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...evaluation.functional.keypoint_eval import keypoint_pck_accuracy
 from .base import BaseHead, to_numpy
-from .heatmap_head import HeatmapHead, make_final_layer
+from .heatmap_head import HeatmapHead, last_map, make_final_layer
 from ..tta import flip_coordinates, flip_heatmaps, resolve_shift
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData
@@ -65,7 +65,7 @@ class RegressionHead(BaseHead):
         self.init_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        x = torch.flatten(feats[-1], 1)
+        x = torch.flatten(last_map(type(self).__name__, feats), 1)
         if x.shape[1] != self.in_channels:
             raise ValueError(f'{type(self).__name__}: in_channels={self.in_channels}, but the '
                              f'features {tuple(feats[-1].shape)} have {x.shape[1]} numbers each. '
@@ -173,7 +173,7 @@ class IntegralRegressionHead(BaseHead):
     def logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (B, K, h, w) before the softmax."""
         maps = self.simplebaseline_head(feats) if self.simplebaseline_head is not None else \
-            self.final_layer(feats[-1])
+            self.final_layer(last_map(type(self).__name__, feats))
         if tuple(maps.shape[:1:-1]) != self.heatmap_size:
             raise ValueError(
                 f'{type(self).__name__}: its maps are (w, h) = {tuple(maps.shape[:1:-1])}, and by '

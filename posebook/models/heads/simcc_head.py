@@ -6,6 +6,7 @@
 __all__ = ['get_simcc_normalized', 'BaseSimCCHead', 'bins_of', 'check_featuremap', 'SimCCHead']
 
 # %% ../../../nbs/4_models/434_simcc_head.ipynb #0abfb02f
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,14 @@ class BaseSimCCHead(BaseHead):
     def targets(self, samples: list) -> tuple[tuple[Tensor, Tensor], Tensor]:
         rows = self.labels(samples, 'keypoint_x_labels'), self.labels(samples, 'keypoint_y_labels')
         return rows, self.labels(samples, 'keypoint_weights')
+
+    def check_targets(self, outputs: tuple, targets: tuple) -> None:
+        got, wanted = ([rows.shape[-1] for rows in both] for both in (outputs, targets))
+        if got != wanted:
+            raise ValueError(f'{type(self).__name__}: its rows of x and y have {got} bins, the '
+                             f'targets {wanted}: head and codec need the same input_size (w, h) '
+                             'and simcc_split_ratio')
+        super().check_targets(outputs, targets)
 
     def accuracy(self, outputs: tuple, targets: tuple, weights: Tensor) -> float:
         """PCK of the rows' maxima at 0.05 of the input's sides."""
@@ -123,6 +132,8 @@ class SimCCHead(BaseSimCCHead):
                 conv_out_channels=conv_out_channels, conv_kernel_sizes=conv_kernel_sizes,
                 final_layer=final_layer, **groups))
         else:
+            if conv_out_channels:
+                warnings.warn('SimCCHead: without deconvolutions conv_out_channels has no effect')
             width = in_channels if isinstance(in_channels, int) else in_channels[-1]
             self.final_layer = make_final_layer(width, out_channels, final_layer)
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2

@@ -167,7 +167,7 @@ function paintCurves(on, { shown, state, scene }, { width, height }) {
   });
   for (const d of [0, 12, 24, 36, 48]) {
     const text = d < 48 ? `${d}` : '48 px';
-    write(on, text, left + (right - left) * (d / 48) - (d ? 6 * text.length : 0), height - 12, 11);
+    write(on, text, left + (right - left) * (d / 48) - (d ? 6 * text.length : 0), height - 8, 11);
   }
   return at;
 }
