@@ -38,11 +38,13 @@ def write_coco(out_dir: str | Path, num_images: int, seed: int = 0,
     out_dir, start = Path(out_dir), SPLIT_START[split]
     for folder in ('images', 'annotations'):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    path = out_dir / 'annotations' / f'person_keypoints_{split}.json'
+    path.unlink(missing_ok=True)  # it would describe other pictures from now on
     images, annotations = [], []
     for i in tqdm(range(num_images), desc=f'rendering {split}', disable=not progress, unit='img'):
         picture, name = render_scene(seed, start + i, size, **scene), f'{split}_{i:05d}.jpg'
         code = cv2.imencode('.jpg', picture.image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        write_atomically(out_dir / 'images' / name, code.tobytes())
+        (out_dir / 'images' / name).write_bytes(code.tobytes())
         camera, image_id = picture.camera, start + i + 1
         images.append(dict(id=image_id, file_name=name, width=size[0], height=size[1],
                            focal=round(camera.focal, 3), center=list(camera.center)))
@@ -52,7 +54,6 @@ def write_coco(out_dir: str | Path, num_images: int, seed: int = 0,
                     skeleton=[list(bone) for bone in COCO_SKELETON])
     data = dict(info=dict(description='posebook rendered people', seed=seed, version=RENDERER),
                 licenses=[], images=images, annotations=annotations, categories=[category])
-    path = out_dir / 'annotations' / f'person_keypoints_{split}.json'
     write_atomically(path, json.dumps(data, separators=(',', ':')))
     return path
 
