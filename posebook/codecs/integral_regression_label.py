@@ -29,6 +29,7 @@ class IntegralRegressionLabel(BaseKeypointCodec):
 
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
     field_mapping_table = dict(heatmaps='heatmaps')
+    decode_keys = ('keypoint_labels',)
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float,
                  unbiased: bool = False, blur_kernel_size: int = 11, normalize: bool = True):

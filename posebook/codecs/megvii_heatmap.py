@@ -49,6 +49,8 @@ class MegviiHeatmap(BaseHeatmapCodec):
     """
 
     bytes_at_once = 2**20  # what stays in a processor's cache
+    target_heights = (255.,)
+    presets = {'Megvii': dict(kernel_size=11)}
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], kernel_size: int):
         super().__init__(input_size, heatmap_size)

@@ -26,6 +26,9 @@ class MSRAHeatmap(BaseHeatmapCodec):
         blur_kernel_size: odd width of the blur before DARK's step, in heatmap pixels.
     """
 
+    presets = {'MSRA': dict(sigma=2., unbiased=False),
+               'DARK': dict(sigma=2., unbiased=True, blur_kernel_size=11)}
+
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float,
                  unbiased: bool = False, blur_kernel_size: int = 11):
         super().__init__(input_size, heatmap_size)

@@ -22,6 +22,8 @@ class RegressionLabel(BaseKeypointCodec):
     """
 
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
+    decode_keys = ('keypoint_labels',)
+    presets = {'Regression': {}}
 
     def __init__(self, input_size: tuple[int, int]):
         self.input_size = check_size('RegressionLabel', 'input_size', input_size)

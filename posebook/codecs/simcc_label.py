@@ -52,6 +52,11 @@ class SimCCLabel(BaseKeypointCodec):
     label_mapping_table = dict(keypoint_x_labels='keypoint_x_labels',
                                keypoint_y_labels='keypoint_y_labels',
                                keypoint_weights='keypoint_weights')
+    decode_keys = ('keypoint_x_labels', 'keypoint_y_labels')
+    presets = {'SimCC': dict(smoothing_type='gaussian', sigma=6., simcc_split_ratio=2., normalize=True,
+                             use_dark=False),
+               'SimCC standard': dict(smoothing_type='standard', simcc_split_ratio=2., sigma=6.,
+                                      label_smooth_weight=0.1, use_dark=False)}
 
     def __init__(self, input_size: tuple[int, int], smoothing_type: str = 'gaussian',
                  sigma: float | tuple[float, float] = 6., simcc_split_ratio: float = 2.,
@@ -94,6 +99,13 @@ class SimCCLabel(BaseKeypointCodec):
         """Odd widths of the blur before DARK along (x, y), in bins: that which has this sigma."""
         widths = [int((20 * sigma - 7) // 3) for sigma in self.sigma]
         return [width - (width % 2 == 0) for width in widths]
+
+    @property
+    def target_heights(self) -> tuple[float, float]:
+        """How high the bump, or the right bin, of a row is, along (x, y)."""
+        if self.smoothing_type == 'standard':
+            return (1 - self.label_smooth_weight,) * 2
+        return tuple(1 / (float(s) * (2 * np.pi)**0.5) if self.normalize else 1. for s in self.sigma)
 
     @property
     def bins(self) -> np.ndarray:

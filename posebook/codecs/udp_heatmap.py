@@ -35,6 +35,8 @@ class UDPHeatmap(BaseHeatmapCodec):
     """
 
     use_udp = True
+    presets = {'UDP': dict(heatmap_type='gaussian', sigma=2., blur_kernel_size=11),
+               'UDP combined': dict(heatmap_type='combined', radius_factor=0.0546875, blur_kernel_size=11)}
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int],
                  heatmap_type: str = 'gaussian', sigma: float = 2., radius_factor: float = 0.0546875,
