@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONV_LAYERS', 'NORM_LAYERS', 'ACTIVATION_LAYERS', 'INITIALIZERS', 'read_cfg', 'build_conv_layer', 'build_norm_layer',
            'norm_name', 'HSigmoid', 'build_activation_layer', 'ConvModule', 'DepthwiseSeparableConvModule',
-           'make_divisible', 'SELayer', 'initialize']
+           'make_divisible', 'SELayer', 'DropPath', 'initialize']
 
 # %% ../../nbs/4_models/400_layers.ipynb #80c79381
 import difflib
@@ -14,6 +14,8 @@ import math
 
 import torch
 from torch import Tensor, nn
+
+from ..checks import number
 
 # %% ../../nbs/4_models/400_layers.ipynb #824b4ac1
 def read_cfg(name: str, cfg: dict | None, known: dict, default: str = '') -> tuple[str, dict]:
@@ -209,6 +211,27 @@ class SELayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.conv2(self.conv1(x.mean((2, 3), keepdim=True)))
+
+# %% ../../nbs/4_models/400_layers.ipynb #58d381b3
+class DropPath(nn.Module):
+    """While training, 0 in place of x for a share `p` of the samples; the others are x / (1 - p).
+
+    Beside a skip, a sample then goes past the layers before this one. (B, ...) -> same.
+    Source: Huang et al., Deep Networks with Stochastic Depth, ECCV 2016.
+    """
+
+    def __init__(self, p: float = 0.):
+        super().__init__()
+        self.p = float(number('DropPath: p', p, low=0, high=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        kept = x.new_empty([len(x)] + [1] * (x.ndim - 1)).bernoulli_(1 - self.p)
+        return x * kept / max(1 - self.p, torch.finfo(x.dtype).tiny)
+
+    def extra_repr(self) -> str:
+        return f'p={self.p}'
 
 # %% ../../nbs/4_models/400_layers.ipynb #d3c28497
 def _fill_normal(w: Tensor, mean=0., std=1.):

@@ -6,8 +6,8 @@ from .bbox import (bbox_clip_border, bbox_corner2xyxy, bbox_cs2xywh, bbox_cs2xyx
                    get_warp_matrix)
 from .keypoint import flip_keypoints, flip_keypoints_custom_center, keypoint_clip_border
 from .pose_data_sample import (BaseDataElement, InstanceData, MultilevelPixelData, PixelData,
-                               PoseDataSample, merge_data_samples, revert_heatmap, split_instances)
-from .spaces import Spaces
+                               PoseDataSample, merge_data_samples, split_instances)
+from .spaces import Spaces, input_to_image, revert_heatmap
 
 __all__ = [
     'bbox_clip_border', 'bbox_corner2xyxy', 'bbox_cs2xywh', 'bbox_cs2xyxy', 'bbox_overlaps',
@@ -15,5 +15,5 @@ __all__ = [
     'fit_aspect_ratio', 'flip_bbox', 'get_pers_warp_matrix', 'get_udp_warp_matrix',
     'get_warp_matrix', 'flip_keypoints', 'flip_keypoints_custom_center', 'keypoint_clip_border',
     'BaseDataElement', 'InstanceData', 'MultilevelPixelData', 'PixelData', 'PoseDataSample',
-    'merge_data_samples', 'revert_heatmap', 'split_instances', 'Spaces'
+    'input_to_image', 'merge_data_samples', 'revert_heatmap', 'split_instances', 'Spaces'
 ]

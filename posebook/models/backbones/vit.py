@@ -15,11 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import BaseBackbone, check_input, check_out_indices
 from .hrformer import WindowMSA
-from ..layers import build_activation_layer, build_conv_layer, build_norm_layer
+from ..layers import (DropPath, build_activation_layer, build_conv_layer,
+                                    build_norm_layer)
 from ..layers import initialize
 from ...registry import MODELS
 
@@ -199,7 +199,7 @@ class TransformerEncoderLayer(nn.Module):
         self.ln2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = FFN(embed_dims, feedforward_channels, num_fcs, act_cfg, drop_rate,
                        layer_scale_init_value)
-        self.drop_path = StochasticDepth(float(drop_path_rate), 'row')
+        self.drop_path = DropPath(float(drop_path_rate))
         for m in self.ffn.modules():
             if isinstance(m, nn.Linear):
                 nn.init.xavier_uniform_(m.weight)

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .simcc_head import BaseSimCCHead, bins_of, check_featuremap
-from ..layers import build_activation_layer
+from ..layers import DropPath, build_activation_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/435_rtmcc_head.ipynb #0426f1d0
@@ -83,7 +82,7 @@ class RTMCCBlock(nn.Module):
         self.w = nn.Parameter(torch.rand(2 * num_token - 1)) if use_rel_bias else None
         self.act_fn = build_activation_layer(dict(type=act_fn))
         self.dropout = nn.Dropout(dropout_rate)
-        self.drop_path = StochasticDepth(drop_path, 'row')
+        self.drop_path = DropPath(drop_path)
         self.res_scale = Scale(in_token_dims) if in_token_dims == out_token_dims else None
         nn.init.xavier_uniform_(self.uv.weight)
 
