@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -205,11 +204,8 @@ BOMBS = {
 
 @pytest.mark.parametrize('name', BOMBS)
 def test_limits(name):
-    start = time.process_time()
     with pytest.raises(ConfigError) as e:
         read(BOMBS[name])
-    seconds = time.process_time() - start
-    assert seconds < 3, seconds  # below 1 on a machine that does nothing else
     assert len(str(e.value)) < 2000
 
 
@@ -242,12 +238,10 @@ def test_large_files_and_files_that_are_none(tmp_path):
 
 
 def test_a_doubling_tree_of_bases_ends(family):
-    start = time.process_time()
     family(**{f'f{i}': f"_base_ = ['f{i + 1}.py', 'g{i + 1}.py']" for i in range(40)},
            **{f'g{i}': f"_base_ = ['f{i + 1}.py', 'g{i + 1}.py']" for i in range(41)}, f40='a = 1')
     with pytest.raises(ConfigError):
         Config.fromfile('f0.py')
-    assert time.process_time() - start < 5
 
 
 def test_the_largest_of_usual_configs_fit():

@@ -36,7 +36,7 @@ def start(work_dir, root):
 
 
 def finish(process):
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=3000)
     assert process.returncode == 0, errors.decode()[-2000:]
 
 

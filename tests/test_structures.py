@@ -21,8 +21,6 @@ from posebook.structures import (BaseDataElement, InstanceData, MultilevelPixelD
                                  input_to_image, keypoint_clip_border, merge_data_samples, revert_heatmap,
                                  split_instances)
 
-settings.register_profile('quick', max_examples=40, deadline=None)
-settings.load_profile('quick')
 number = st.floats(-500, 500, width=32)
 side = st.floats(1, 500)
 DIRECTIONS = ['horizontal', 'vertical', 'diagonal']

@@ -111,6 +111,7 @@ function createStore(model, { derive = () => {}, received = () => {} }) {
     store.picture = bitmap;
     store.redraw();
   });
+  store.owed = () => waitingSince !== null || Boolean(inFlight && !inFlight.done); // for tests
   store.close = () => {
     clearTimeout(clock);
     clearTimeout(timer);
