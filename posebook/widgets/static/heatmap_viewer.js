@@ -160,7 +160,7 @@ function readAt(store, source, p) {
 }
 
 function createSource(store, root, s) {
-  const panel = createPanel(store, root, `map${s}`, {
+  const panel = createPanel(store, root, store.sources[s].title, {
     size: () => areaOf(store).slice(2),
     key: () => JSON.stringify([store.set, store.state, areaOf(store)]),
     paint: (on) => paintMaps(on, store, panel, store.sources[s]),
@@ -309,7 +309,7 @@ const ROW = html`<button type="button" tabindex="-1"><canvas aria-hidden="true">
 
 function pageOf(scene, { sources, lists }) {
   const titles = sources.map((s) => s.title);
-  const panels = titles.map((t, s) => panelHtml(`map${s}`, t, KEYS, 'output', { more: RAMP }));
+  const panels = titles.map((t) => panelHtml(t, t, KEYS, 'output', { more: RAMP }));
   const numbers = titles.map((t, s) => facts(html`${t}<span data-fact="name${s}"></span>`, [`score${s}`, 'score'],
     [`argmax${s}`, html`<u></u>argmax`], [`at${s}`, html`<i class="pb-mark"></i>refined`], [`step${s}`, 'refined − argmax'],
     [`input${s}`, 'in input px']));
