@@ -68,7 +68,7 @@ def one_of(what: str, value: Any, allowed: Iterable[Any], hint: str = '') -> Any
     """`value` if it is one of `allowed`; ValueError with the closest one otherwise."""
     allowed = tuple(allowed)
     try:
-        ok = value in allowed
+        ok = value in allowed and (isinstance(value, np.generic) or not hasattr(value, 'ndim'))
     except (ValueError, RuntimeError):  # an array answers == with an array
         ok = False
     if not ok and isinstance(value, str):
@@ -101,8 +101,8 @@ def number(what: str, value: Any, *, low: float | None = None, high: float | Non
         finite = math.isfinite(plain)
     except OverflowError:
         finite = False
-    ok = (finite and (low is None or value >= low) and (high is None or value <= high)
-          and (above is None or value > above) and (below is None or value < below))
+    ok = (finite and (low is None or plain >= low) and (high is None or plain <= high)
+          and (above is None or plain > above) and (below is None or plain < below))
     require(ok, what, wanted, value, hint)
     return plain
 
@@ -116,7 +116,8 @@ def whole(what: str, value: Any, *, low: int | None = None, high: int | None = N
 def size_wh(what: str, value: Any, hint: str = '', high: int | None = None) -> tuple[int, int]:
     """`value` as (w, h), if it is two positive whole numbers, up to `high`; ValueError otherwise."""
     try:
-        both = [float(v) for v in value] if not isinstance(value, (str, bytes)) else ()
+        both = () if isinstance(value, (str, bytes, set, Mapping)) else \
+            [math.nan if isinstance(v, (str, bytes, bool, np.bool_)) else float(v) for v in value]
     except (TypeError, ValueError, RuntimeError, OverflowError):
         both = ()
     most = math.inf if high is None else high
