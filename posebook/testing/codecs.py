@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import number, require, size_wh, whole
+from ..codecs.base import guess_decode_keys
+
 # %% ../../nbs/3_codecs/309_your_own_codec.ipynb #af695792
 @dataclass
 class CodecReport:
@@ -45,26 +48,23 @@ class _Trial:
     def __init__(self, codec: Any, input_size: Any, num_keypoints: int, margin: float,
                  decode_keys: Any):
         self.codec, self.name, self.check = codec, type(codec).__name__, 'untouched'
-        if isinstance(codec, type) or not all(callable(getattr(codec, m, None))
-                                              for m in ('encode', 'decode')):
-            hint = f' Build it first: {codec.__name__}(...)' if isinstance(codec, type) else ''
-            raise ValueError('codec must be an object with encode and decode; '
-                             f'got {codec!r}.{hint}')
+        is_class = isinstance(codec, type)
+        usable = not is_class and all(callable(getattr(codec, m, None)) for m in ('encode', 'decode'))
+        require(usable, 'check_codec: codec', 'an object with encode and decode', codec,
+                f'Build it first: {codec.__name__}(...)' if is_class else '')
         size = getattr(codec, 'input_size', None) if input_size is None else input_size
-        if np.shape(size) != (2,):
-            raise ValueError(f'{self.name} has no input_size (w, h); got {size!r}. '
-                             'Say it: check_codec(codec, input_size=(192, 256))')
-        self.size, self.margin, self.num_keypoints = np.array(size, float), margin, num_keypoints
-        if margin < 0 or not (self.size - 1 > 2 * margin).all():
-            raise ValueError('margin must be 0 or more and leave room inside the input of '
-                             f'{_numbers(self.size)}; got {margin}')
+        size = size_wh(f'check_codec: input_size of {self.name}', size,
+                       'Say it: check_codec(codec, input_size=(192, 256))')
+        self.size, self.num_keypoints = np.array(size, float), whole('check_codec: num_keypoints', num_keypoints, low=1)
+        self.margin = number('check_codec: margin', margin, low=0)
+        require((self.size - 1 > 2 * margin).all(), 'check_codec: margin',
+                f'such that there is room left inside the input of {_numbers(self.size)}', margin)
         self.rng = np.random.default_rng(0)
         encoded = self.encode(self.points(), None, 'encode')
-        self.keys = guess_decode_keys(encoded) if decode_keys is None else \
+        self.keys = guess_decode_keys(encoded, codec) if decode_keys is None else \
             (decode_keys,) if isinstance(decode_keys, str) else tuple(decode_keys)
-        if not set(self.keys) <= set(encoded):
-            raise ValueError(f'decode_keys must be some of the encoded items {list(encoded)}; '
-                             f'got {self.keys}')
+        require(set(self.keys) <= set(encoded), 'check_codec: decode_keys',
+                f'some of the encoded items {list(encoded)}', self.keys)
 
     def fail(self, tried: str, got: Any, wanted: str, cause: Exception | None = None) -> None:
         """Raise an `AssertionError` that tells the story."""
@@ -379,10 +379,13 @@ def check_codec(codec: Any, bound: float | Sequence[float] | None = None, *, mar
     Returns: a `CodecReport`. Raises: `AssertionError` at the first promise that is broken; it says
     what was tried, what came, and what is wanted. `ValueError` if an argument here is wrong.
     """
-    if isinstance(skip, str) or not set(skip) <= set(_CHECKS):
-        raise ValueError(f'skip must be a list of names out of {list(_CHECKS)}; got {skip!r}')
+    require(not isinstance(skip, str) and set(skip) <= set(_CHECKS), 'check_codec: skip',
+            f'a list of names out of {list(_CHECKS)}', skip)
     trial = _Trial(codec, input_size, num_keypoints, margin, decode_keys)
-    limit = trial.size / 10 if bound is None else np.broadcast_to(np.asarray(bound, float), 2)
+    both = bound if np.ndim(bound) else (bound, bound)
+    limit = trial.size / 10 if bound is None else \
+        np.array([number('check_codec: bound', b, low=0) for b in both], float)
+    require(len(limit) == 2, 'check_codec: bound', 'one number or two, along (x, y)', bound)
     report = CodecReport(repr(codec), (np.nan, np.nan), tuple(limit.tolist()))
     for name, check in _CHECKS.items():
         trial.check = name
