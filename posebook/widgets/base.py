@@ -329,6 +329,10 @@ class StandIn(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return data | {'image/png': small_png(self.figure()), 'text/plain': repr(self)}, metadata
 
+    def _get_embed_state(self, drop_defaults: bool = False) -> dict:
+        """All of the state, for pages of `ipywidgets.embed`: the script itself counts as a default."""
+        return super()._get_embed_state(drop_defaults=False)
+
     def _ipython_display_(self) -> None:
         """Two outputs: the picture, then the live view, which takes its place."""
         from IPython.display import display
