@@ -12,7 +12,6 @@ from posebook.datasets.synthetic import data_samples_dir
 from posebook.engine.loop import collate
 from posebook.evaluation.functional.keypoint_eval import keypoint_pck_accuracy
 from posebook.models import TopdownPoseEstimator
-from posebook.registry import MODELS
 
 INPUT_SIZE = (72, 96)  # (w, h)
 PIXELS = dict(type='PoseDataPreprocessor', mean=[123.675, 116.28, 103.53],

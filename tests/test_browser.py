@@ -87,7 +87,7 @@ def test_hover_shows_the_point_in_the_other_panels(widget):
         widget.mouse.move(*widget.evaluate("s => onPage(s, [128, 78])", hovered))
         widget.evaluate('frame().then(frame)')
         assert widget.evaluate('pb().store.probe.point') == pytest.approx([128, 78], abs=1.5)
-        for space, before in still.items():
+        for space in still:
             # the cross starts 4 px right of the point and ends 13 px right of it: a white pixel
             x, y = widget.evaluate('''s => { const p = panel(s), a = pb().apply;
                 const [x, y] = a(p.view, a(pb().store.maps.from[s], pb().store.probe.point));

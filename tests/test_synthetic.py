@@ -94,7 +94,7 @@ def test_labels_agree_with_the_maps(size):
             assert (keypoints[~on] == 0).all()
             assert (keypoints[on, :2] > -.51).all()
             assert (keypoints[on, :2] < np.array(size) - .49).all()
-            for u, v, flag in keypoints[keypoints[:, 2] == 2]:     # visible: on one's own pixels
+            for u, v, _ in keypoints[keypoints[:, 2] == 2]:     # visible: on one's own pixels
                 assert mask[round(v), round(u)]
 
 
