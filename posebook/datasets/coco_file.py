@@ -84,7 +84,7 @@ def find_defect(ann: dict, num_keypoints: int) -> str | None:
     points, visible = ann['keypoints'], ann['keypoints'][2::3]
     if not _numbers(visible) or not all(0 <= v <= 2 for v in visible):
         return 'a visibility is not 0, 1 or 2'
-    for x, y, v in zip(points[::3], points[1::3], visible):
+    for x, y, v in () if _numbers(points) else zip(points[::3], points[1::3], visible):
         if not (_numbers([x, y]) if v else _placeholder(x) and _placeholder(y)):
             return 'keypoints are not finite numbers'
     if 'area' in ann and (not _numbers([ann['area']]) or ann['area'] < 0):

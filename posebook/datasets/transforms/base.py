@@ -57,8 +57,9 @@ _MAKERS = dict(img='LoadImage', bbox_center='GetBBoxCenterScale', bbox_scale='Ge
 def need(owner: Any, results: dict, *keys: str) -> list:
     """The values of `keys`; an error names the missing ones and the step that makes them."""
     missing = [k for k in keys if results.get(k) is None]
-    steps = sorted({_MAKERS[k] for k in missing if k in _MAKERS})
-    require(not missing, f'{type(owner).__name__}: results', f'a dict with {missing}', Words(
-        f'the keys {shown(sorted(map(str, results)), 500)}'), f'Put {" and ".join(steps)} before it'
-        if steps else 'The dataset provides it', WrongKeys)
+    if missing:  # asked for each sample: words only where they are needed
+        steps = sorted({_MAKERS[k] for k in missing if k in _MAKERS})
+        require(False, f'{type(owner).__name__}: results', f'a dict with {missing}', Words(
+            f'the keys {shown(sorted(map(str, results)), 500)}'), f'Put {" and ".join(steps)} before it'
+            if steps else 'The dataset provides it', WrongKeys)
     return [results[k] for k in keys]
