@@ -20,7 +20,7 @@ MOVED = {
         'posebook.files', 'posebook.book.places'],
     'posebook.datasets.transforms.common': [
         f'posebook.datasets.transforms.{name}'
-        for name in ('base', 'loading', 'topdown', 'targets', 'compose')],
+        for name in ('augmentation', 'base', 'loading', 'topdown', 'targets', 'compose')],
     'posebook.engine.mini': ['posebook.engine.recipes.mini'],
     'posebook.models.checkpoints': [
         f'posebook.checkpoints.{name}' for name in ('loading', 'reader', 'sources', 'report')],

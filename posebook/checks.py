@@ -28,7 +28,7 @@ def shown(value: Any, limit: int = 100) -> str:
         return value.__name__
     if getattr(value, 'shape', ()) and hasattr(value, 'dtype'):
         return f'{type(value).__name__} of shape {tuple(value.shape)} and {value.dtype}'
-    text = repr(value)
+    text, limit = repr(value), 1000 if isinstance(value, Words) else limit  # our own words: all of them
     return text if len(text) <= limit else f'{text[:limit - 4]} ...'
 
 # %% ../nbs/1_foundations/109_checks.ipynb #3533cf39
