@@ -19,7 +19,7 @@ from ...checks import WrongKind, require
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .residual import norm_name
-from ..layers import build_activation_layer, build_norm_layer, initialize
+from ..layers import build_activation_layer, build_norm_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/450_adapter.ipynb #7f1264f2
@@ -159,7 +159,7 @@ class LibraryBackbone(BaseBackbone):
         for name, part in parts.items():
             self.add_module(name, part)
         self.with_cp, self.in_channels, self.init_cfg = with_cp, in_channels, init_cfg
-        initialize(self, init_cfg)
+        self.fill_weights()
         num_stages = len(self.stage_parts()) - 1
         self.out_indices = check_out_indices(type(self).__name__, out_indices, num_stages)
         self.freeze()
@@ -202,7 +202,13 @@ class TIMMBackbone(BaseBackbone):
         self.timm_model = timm.create_model(model_name, pretrained, in_chans=in_channels,
                                             checkpoint_path=checkpoint_path, **own, **kwargs)
         self.features_only, self.in_channels, self.init_cfg = features_only, in_channels, init_cfg
-        initialize(self, init_cfg)
+        self.fill_weights()
+
+    def init_weights(self, default: Sequence[dict] | None = None, **read) -> dict:
+        """As of every module here, but timm's own weights stay where no rule names them."""
+        from posebook.models.checkpoints import init_weights
+        self.fill_weights()
+        return init_weights(self, **read)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         check_input('TIMMBackbone', x, self.in_channels)

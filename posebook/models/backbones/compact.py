@@ -17,7 +17,7 @@ from .adapter import LibraryBackbone, apply_layer_cfgs, conv_groups
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .resnet import BN, CONV_INIT
-from ..layers import (ConvModule, SELayer, build_activation_layer, initialize,
+from ..layers import (ConvModule, SELayer, build_activation_layer,
                                     make_divisible)
 from ...registry import MODELS
 
@@ -64,6 +64,7 @@ class VGG(BaseBackbone):
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015.
     """
 
+    default_init = (*CONV_INIT, dict(type='Normal', std=.01, layer='Linear'))
     arch_settings = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3),
                      19: (2, 2, 4, 4, 4)}
 
@@ -100,7 +101,7 @@ class VGG(BaseBackbone):
         if num_classes > 0:
             self.out_indices += (num_stages, )
         self.init_cfg = init_cfg
-        initialize(self, init_cfg, [*CONV_INIT, dict(type='Normal', std=.01, layer='Linear')])
+        self.fill_weights()
         self.freeze()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
@@ -220,6 +221,7 @@ class ShuffleNetV1(BaseBackbone):
         frozen_stages, norm_eval: see `BaseBackbone`; with_cp: recompute each block.
     """
 
+    default_init = (dict(type='Constant', val=1., bias=.0001, layer=['_BatchNorm', 'GroupNorm']), )
     widths = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
     def __init__(self, groups: int = 3, widen_factor: float = 1.,
@@ -243,17 +245,16 @@ class ShuffleNetV1(BaseBackbone):
                                          bool(stage or i), with_cp, **cfgs))
                 channels = width
             self.layers.append(nn.Sequential(*units))
-        self._init_weights(init_cfg)
+        self.init_cfg = init_cfg
+        self.fill_weights()
         self.freeze()
 
-    def _init_weights(self, init_cfg: dict | list | None) -> None:
+    def fill_weights(self) -> None:
         """As published: convolutions by 1 / their inputs, norms with a shift of 0.0001."""
-        self.init_cfg = init_cfg
         for name, m in self.named_modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.normal_(m.weight, 0, .01 if 'conv1.' in name else 1 / m.weight.shape[1])
-        initialize(self, init_cfg, [dict(type='Constant', val=1., bias=.0001,
-                                         layer=['_BatchNorm', 'GroupNorm'])])
+        super().fill_weights()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
         return [[self.conv1, self.maxpool], *([layer] for layer in self.layers)]
@@ -366,6 +367,7 @@ class MobileNetV3(BaseBackbone):
         norm_eval: see `BaseBackbone`; with_cp: recompute each block.
     """
 
+    default_init = CONV_INIT
     arch_settings = {  # kernel, middle and output channels, squeeze and excitation, act, stride
         'small': ((3, 16, 16, 1, 'ReLU', 2), (3, 72, 24, 0, 'ReLU', 2), (3, 88, 24, 0, 'ReLU', 1),
                   (5, 96, 40, 1, 'HSwish', 2), (5, 240, 40, 1, 'HSwish', 1),
@@ -399,7 +401,7 @@ class MobileNetV3(BaseBackbone):
             self.add_module(f'layer{i + 1}', block)
             channels = width
         self.init_cfg = init_cfg
-        initialize(self, init_cfg, CONV_INIT)
+        self.fill_weights()
         self.freeze()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .base import BaseBackbone, check_input, check_out_indices
 from .vit import (PatchEmbed, fit_pos_embed, pair, resize_pos_embed,
                                            to_map)
-from ..layers import DropPath, build_activation_layer, build_norm_layer, initialize
+from ..layers import DropPath, build_activation_layer, build_norm_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/463_pvt.ipynb #8271af9f
@@ -169,7 +169,7 @@ class PyramidVisionTransformer(BaseBackbone):
             norm = build_norm_layer(norm_cfg, dims) if norm_after_stage else nn.Identity()
             self.layers.append(nn.ModuleList([patches, nn.ModuleList(blocks), norm]))
             in_channels = dims
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_convert_loaded)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

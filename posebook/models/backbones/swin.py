@@ -19,7 +19,7 @@ from .base import (BaseBackbone, check_input, check_out_indices,
 from .hrformer import WindowMSA, from_windows, to_windows
 from .vit import (FFN, PatchEmbed, fit_padding, fit_pos_embed, pair,
                                            resize_pos_embed)
-from ..layers import DropPath, build_norm_layer, initialize
+from ..layers import DropPath, build_norm_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/462_swin.ipynb #3831fd96
@@ -201,7 +201,7 @@ class SwinTransformer(BaseBackbone):
             for c, depth, heads, downsample in zip(widths, depths, num_heads, [*down, None]))
         for i in self.out_indices:
             self.add_module(f'norm{i}', build_norm_layer(norm_cfg, widths[i]))
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_fit_swin_checkpoint)
         self.freeze()
 

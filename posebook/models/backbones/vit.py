@@ -20,7 +20,6 @@ from .base import BaseBackbone, check_input, check_out_indices
 from .hrformer import WindowMSA
 from ..layers import (DropPath, build_activation_layer, build_conv_layer,
                                     build_norm_layer)
-from ..layers import initialize
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/461_vision_transformers.ipynb #b145ab72
@@ -299,7 +298,7 @@ class VisionTransformer(BaseBackbone):
         if out_type == 'avg_featmap':
             self.ln2 = build_norm_layer(norm_cfg, dims)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_resize_loaded_positions)
         self.freeze()
 

@@ -163,7 +163,7 @@ class RTMCCHead(BaseSimCCHead):
         bins_x, bins_y = bins_of('RTMCCHead', input_size, simcc_split_ratio)
         self.cls_x = nn.Linear(hidden, bins_x, bias=False)
         self.cls_y = nn.Linear(hidden, bins_y, bias=False)
-        self.init_weights()
+        self.fill_weights()
 
     def tokens(self, feats: Any) -> Tensor:
         """The last feature map -> what each keypoint has to say, (B, K, hidden_dims)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...codecs.base import check_crop
 from ..data_preprocessors import PoseDataPreprocessor
+from ..layers import BaseModule
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData, PoseDataSample
 from ...structures.spaces import input_to_image
@@ -50,7 +51,7 @@ def add_pred_to_datasample(pred_instances: InstanceData, data_sample: PoseDataSa
 
 # %% ../../../nbs/4_models/440_topdown.ipynb #4d42c490
 @MODELS.register_module()
-class TopdownPoseEstimator(nn.Module):
+class TopdownPoseEstimator(BaseModule):
     """Crop -> heatmaps or coordinates -> keypoints in the image.
 
     Every component is an object or a config. `test_cfg` knows `flip_test`, `flip_mode`,
@@ -68,7 +69,7 @@ class TopdownPoseEstimator(nn.Module):
         data_preprocessor: by default one that stacks and casts only.
         metainfo: the dataset's description, as in `parse_pose_metainfo`; it then replaces the
             samples' own in `predict`, their `flip_indices` for one.
-        init_cfg: kept for `posebook.models.checkpoints.init_weights`.
+        init_cfg: rules, or a `Pretrained` checkpoint, for `init_weights()`.
     """
 
     def __init__(self, backbone: dict | nn.Module, neck: dict | nn.Module | None = None,
