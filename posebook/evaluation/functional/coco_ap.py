@@ -13,6 +13,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ...checks import require
+
 # %% ../../../nbs/6_evaluation/604_coco_ap.ipynb #520c1b5a
 @contextlib.contextmanager
 def _silent():
@@ -32,9 +34,9 @@ def build_coco(dataset: dict, use_area: bool = True) -> COCO:
         ann.setdefault('num_keypoints', int((np.array(ann['keypoints'][2::3]) > 0).sum()))
         if not use_area:
             ann['area'] = ann['bbox'][2] * ann['bbox'][3] * 0.53
-        elif 'area' not in ann:
-            raise ValueError(f'annotation {ann.get("id")} has no area, which OKS divides by; '
-                             'pass use_area=False to take 0.53 of the box area')
+        require('area' in ann, f'build_coco: annotation {ann.get("id")}',
+                'one with an area, which OKS divides by', sorted(ann),
+                'Pass use_area=False to take 0.53 of the box area')
         annotations.append(ann)
     coco = COCO()
     coco.dataset = {**dataset, 'annotations': annotations}

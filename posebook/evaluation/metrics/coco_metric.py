@@ -121,10 +121,10 @@ def _to_json(person: dict) -> dict:
 
 def _check_image_ids(coco: COCO, detections: list[dict]) -> None:
     unknown = sorted({d['image_id'] for d in detections} - set(coco.getImgIds()), key=str)
-    if unknown:
-        raise ValueError(f'{len(unknown)} predicted image ids are not in the ground truth, e.g. '
-                         f'{unknown[:3]} (it has {sorted(coco.getImgIds())[:3]} ...). '
-                         'Is ann_file the file that the dataset was read from?')
+    require(not unknown, 'CocoMetric: predicted image ids',
+            f'in the ground truth, which has {sorted(coco.getImgIds())[:3]} ...',
+            Words(f'{len(unknown)} that are not in the ground truth, e.g. {unknown[:3]}'),
+            'Is ann_file the file that the dataset was read from?')
 
 # %% ../../../nbs/6_evaluation/603_coco_metric.ipynb #34d00174
 @METRICS.register_module()
@@ -178,9 +178,8 @@ class CocoMetric(BaseMetric):
     def _read(self, ann_file) -> COCO | None:
         dataset = json.loads(Path(ann_file).read_text(encoding='utf-8'))
         if 'annotations' not in dataset:
-            if not self.format_only:
-                raise ValueError('CocoMetric: ann_file has no annotations to evaluate against; '
-                                 'only format_only=True works with it')
+            require(self.format_only, 'CocoMetric: ann_file', 'a file with annotations',
+                    Words('one without'), 'Only format_only=True works with it')
             dataset = {**dataset, 'annotations': []}
         return build_coco(dataset, self.use_area)
 
@@ -192,9 +191,8 @@ class CocoMetric(BaseMetric):
         `bbox_scores` and `bbox_scales` if there.
         """
         for sample in data_samples:
-            if sample.get('pred_instances') is None:
-                raise ValueError('CocoMetric.process: a data sample has no pred_instances; '
-                                 'run the model with mode="predict"')
+            require(sample.get('pred_instances') is not None, 'CocoMetric: pred_instances of a data sample',
+                    'there', None, "Run the model with mode='predict'")
             pred = _parse_prediction(sample)
             gt = None if self.coco is not None else _parse_ground_truth(sample)
             self.results.append((pred, gt))
