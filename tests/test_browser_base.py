@@ -2,6 +2,8 @@
 import nbformat
 import pytest
 
+from widget_checks import (HOSTILE, accessibility_tree, check_grey_after_restart, check_harmless, check_names,
+                           restart_kernel, spoken)
 from widget_lab import (ROOT, answer, cut_captions, drag, drag_round, drawn, opened_notebook, run_cell, same_picture,
                         scroll_away_and_back, state, unnamed_controls, widget_at_rest)
 
@@ -130,3 +132,70 @@ def test_late_frames_make_it_ask_less_often(widget):
     late, calm, late_again = waits
     assert late == late_again == 120 and 80 < calm < 120  # milliseconds; 40 if nothing was ever late
     assert answer(widget)['color'] == [10, 20, 30]  # of the last position
+
+
+def test_every_control_has_a_name_of_its_own(widget):
+    widget.evaluate('pb().store.change({ radius: 9 })')  # so that its reset is on the page
+    widget.evaluate('settled()')
+    names = check_names(widget)
+    assert names['slider'] == ['radius'] and 'image space' in names['application'][0]
+    assert {'undo', 'redo', 'reset', 'present', 'reset radius'} <= set(names['button'])
+
+
+def test_a_slider_is_spoken(widget):
+    slider = widget.locator('[data-key=radius]')
+    slider.focus()
+    widget.keyboard.press('ArrowRight')
+    widget.keyboard.press('ArrowRight')
+    assert spoken(widget) == 'radius 10. ring at 30, 40'
+    widget.locator('.pb-undo').click()
+    assert spoken(widget) == 'ring at 30, 40'
+
+
+def test_undo_redo_and_reset_of_one_control(widget):
+    scale = widget.evaluate("panel('image').view[0]")
+    first = state(widget)
+    drag(widget, widget.evaluate("onPanel('image', [30, 40])"), (60 * scale, 10 * scale))
+    moved = state(widget)
+    widget.locator('[data-key=radius]').focus()
+    widget.keyboard.press('ArrowRight')
+    assert state(widget)['radius'] == 9
+    widget.locator('.pb-undo').click()
+    assert state(widget) == moved, 'a slider is one step'
+    widget.keyboard.press('Control+z')
+    assert state(widget) == first, 'a drag is one step'
+    widget.keyboard.press('Control+Shift+z')
+    assert state(widget) == moved and answer(widget)['color'] == [200, 100, 50]
+    widget.keyboard.press('Control+y')
+    assert state(widget)['radius'] == 9 and widget.locator('.pb-redo').is_disabled()
+    widget.locator('.pb-one').click()
+    assert state(widget) == moved, 'one control was reset, the point stays'
+    assert widget.locator('.pb-one').is_hidden()
+    widget.locator('.pb-reset').click()
+    assert state(widget) == first
+    widget.locator('.pb-undo').click()
+    assert state(widget) == moved, 'a reset can be undone'
+    widget.locator('[data-key=radius]').focus()
+    widget.keyboard.press('Home')
+    assert state(widget)['radius'] == 1
+    widget.keyboard.press('Backspace')
+    assert state(widget) == moved
+
+
+def test_presenter_mode_is_large_and_nothing_is_cut_off(widget):
+    widget.set_viewport_size(dict(width=1280, height=720))  # 1080p at 150 %
+    widget.locator('.pb-present').click()
+    widget.evaluate('settled()')
+    box = widget.locator('.pb-widget').bounding_box()
+    assert (box['x'], box['y'], box['width'], box['height']) == (0, 0, 1280, 720)
+    sizes = widget.evaluate("""() => [...document.querySelectorAll('.pb-widget :is(span, b, dt, dd, h4, label, button, output)')]
+        .filter((e) => e.checkVisibility() && e.textContent.trim()).map((e) => parseFloat(getComputedStyle(e).fontSize))""")
+    assert min(sizes) >= 17, sizes
+    assert widget.evaluate("(e => [e.scrollWidth <= e.clientWidth, e.scrollHeight <= e.clientHeight])"
+                           "(document.querySelector('.pb-widget'))") == [True, True]
+    widget.keyboard.press('Escape')
+    assert widget.locator('.pb-widget').bounding_box()['width'] < 1280
+
+
+def test_after_a_restart_old_numbers_are_grey(widget):  # the last one: it ends the kernel
+    check_grey_after_restart(widget, 'pb().store.change({ point: [90, 40] })')

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posebook.datasets.metainfo import (COCO, MPII, check_dataset_info, load_dataset_info,
+from posebook.structures.metainfo import (COCO, MPII, check_dataset_info, load_dataset_info,
                                         make_dataset_info, parse_pose_metainfo)
 
 GRAY = (128, 128, 128)
@@ -79,7 +79,7 @@ def test_points_without_color_type_or_swap_get_the_defaults():
     (dict(keypoint_info={}), 'keypoint_info'),
     (dict(keypoint_info={1: dict(name='a')}), 'ids 0..K-1'),
     (dict(keypoint_info={0: dict(id=0)}), 'keypoint_info\\[0\\] must be a dict with a name'),
-    (dict(keypoint_info=[dict(name='a')]), 'keypoint_info has the wrong type list'),
+    (dict(keypoint_info=[dict(name='a')]), 'keypoint_info must be a dict'),
     (dict(skeleton_info={0: dict(link=('a',))}), 'skeleton_info\\[0\\].link'),
     (dict(joint_weights=[-1.0]), 'joint_weights'), (dict(joint_weights=['x']), 'joint_weights'),
     (dict(joint_weights=None), 'joint_weights'), (dict(sigmas=[[0.1]]), 'sigmas'),

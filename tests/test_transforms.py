@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posebook.codecs.base import BaseKeypointCodec
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.codecs.msra_heatmap import MSRAHeatmap
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.datasets.transforms import (BaseTransform, Compose, GenerateTarget,
                                           GetBBoxCenterScale, LoadImage, PackPoseInputs,
                                           RandomBBoxTransform, RandomFlip, RandomHalfBody,
@@ -324,7 +325,7 @@ def test_show_works_without_a_display_and_says_what_it_needs():
     (lambda: RandomFlip(prob=1.5), 'from 0 to 1'),
     (lambda: RandomFlip(direction='sideways'), "'horizontal', 'vertical', 'diagonal'"),
     (lambda: RandomFlip(prob=[.5, .2]), 'each direction'),
-    (lambda: RandomHalfBody(prob=-1), 'prob must be between 0 and 1'),
+    (lambda: RandomHalfBody(prob=-1), 'prob must be a number from 0 to 1'),
     (lambda: RandomBBoxTransform(scale_factor=(1.5, .5)), 'low <= high'),
     (lambda: RandomBBoxTransform(rotate_prob=2), 'rotate_prob'),
     (lambda: TopdownAffine((96, 0)), r'\(w, h\)'),
@@ -377,7 +378,7 @@ def test_a_users_own_step_and_the_old_scope():
 
 # ---------------------------------------------------------------------------------- cost
 def test_importing_the_modules_needs_no_torch():
-    code = ('import sys, posebook.datasets.transforms.common, '
+    code = ('import sys, posebook.datasets.transforms.compose, '
             'posebook.datasets.transforms.formatting; '
             "sys.exit(bool({'torch', 'matplotlib', 'IPython'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
