@@ -384,6 +384,7 @@ def test_every_dialect_loads_strictly(published, name):
     assert same(model, published.state_dict())
 
 
+@pytest.mark.slow
 def test_hrnet_w32_in_the_official_and_in_mmposes_layout(tmp_path):
     torch.manual_seed(0)
     source = TopdownPoseEstimator(HRNet(hrnet_extra(32)), head=HeatmapHead(32, 17, deconv_out_channels=None)).eval()

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posebook.codecs.base import BaseKeypointCodec
-from posebook.codecs.msra_heatmap import MSRAHeatmap
 from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.datasets.transforms import (BaseTransform, Compose, GenerateTarget,
                                           GetBBoxCenterScale, LoadImage, PackPoseInputs,

@@ -204,6 +204,7 @@ def small(lab):
     return Image.open(io.BytesIO(lab._repr_mimebundle_()[0]['image/png']))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('codec', PRESETS)
 def test_stand_in_and_text(image, keypoints, codec):
     lab = CodecLab(image, keypoints, BOX, left=codec, selected=9, noise=0.01)

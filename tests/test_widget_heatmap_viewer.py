@@ -285,6 +285,7 @@ def test_nothing_is_written_into_the_arguments(image, target):
     assert np.array_equal(target, copies[1])
 
 
+@pytest.mark.slow
 def test_stand_in_and_text(viewer, target):
     for selected in ([9], [], [9, 10]):
         viewer.update(selected=selected)

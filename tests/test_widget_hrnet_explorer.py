@@ -13,8 +13,8 @@ from posebook.models import HeatmapHead, HRNet, TopdownPoseEstimator, hrnet_extr
 from posebook.models.complexity import count_macs, count_parameters
 from posebook.widgets import HRNetExplorer, HRNetSettings
 from posebook.widgets.hrnet.drawing import layout
-from posebook.widgets.hrnet.parts import BOXES, KINDS, layer_macs, neighbours, network_parts, own_copy, part_costs
-from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet, untrained
+from posebook.widgets.hrnet.parts import BOXES, KINDS, neighbours, network_parts, part_costs
+from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet
 
 CUT = ('stage3.0.fuse_layers.0.1', 'stage4.0.fuse_layers.0.2')
 
@@ -112,6 +112,7 @@ def test_arrow_keys_reach_every_part(name):
     assert found == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', EXTRAS)
 def test_costs_add_up(name):
     net = HRNet(EXTRAS[name][0])
@@ -350,6 +351,7 @@ def test_requests_are_adopted_and_bad_ones_are_not(picture):
     assert HRNetSettings(**settings.to_dict()).to_dict() == settings.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['odd', 'w18'])
 def test_stand_in_and_text(picture, name):
     explorer = HRNetExplorer(HRNet(EXTRAS[name][0]), picture)

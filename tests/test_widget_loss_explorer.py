@@ -105,6 +105,7 @@ def test_the_pixel_gradient_raises_the_truth_and_lowers_the_rest():
     assert np.abs(pixels / 127 * found['scale'] - exact.numpy()).max() < found['scale'] / 100
 
 
+@pytest.mark.slow
 def test_the_flow_learns():
     means = [flow_answer(made(loss='RLELoss', step=i))['mean'] for i in range(len(STEPS))]
     assert means[-1] < -3 and means[0] - means[-1] > 1
@@ -160,6 +161,7 @@ def test_script_is_small_and_the_other_widgets_do_not_pay():
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
+@pytest.mark.slow
 def test_the_flow_is_trained_wherever_it_is_asked_for_first():
     with torch.no_grad():
         flows = trained_flows.__wrapped__()
