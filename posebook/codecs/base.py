@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Words, as_floats, number, require, size_wh
-from .utils import is_usual, odd_width, without_infinite, without_overflow
+from ..checks import Words, as_floats, require, size_wh
+from .utils import is_usual, without_infinite, without_overflow
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #aa825bd9
@@ -112,17 +112,14 @@ def check_keypoints(owner: str, keypoints: np.ndarray, keypoints_visible: np.nda
     """
     points = as_floats(keypoints, f'{owner}: keypoints')
     shape = points.shape
-    if len(shape) != 3 or shape[-1] != dims:  # a sentence costs time: made only if it is wanted
-        require(False, f'{owner}: keypoints', f'(N, K, {dims})', shape,
-                'Add an instance axis: keypoints[None].' * (len(shape) == 2))
+    require(len(shape) == 3 and shape[-1] == dims, f'{owner}: keypoints', f'(N, K, {dims})', shape,
+            'Add an instance axis: keypoints[None].' * (len(shape) == 2))
     if keypoints_visible is None:
         visible = np.ones(shape[:2], np.float32)
     else:
-        given = as_floats(keypoints_visible, f'{owner}: keypoints_visible')
-        if given.shape != shape[:2]:
-            require(False, f'{owner}: keypoints_visible', f'(N, K) = {shape[:2]}', given.shape,
-                    'Take [..., 0]; [..., 1] are weights for the loss.' * (given.shape == (*shape[:2], 2)))
-        visible = np.maximum(given, 0)
+        visible = np.maximum(as_floats(keypoints_visible, f'{owner}: keypoints_visible'), 0)
+        require(visible.shape == shape[:2], f'{owner}: keypoints_visible', f'(N, K) = {shape[:2]}', visible.shape,
+                'Take [..., 0]; [..., 1] are weights for the loss.' * (visible.ndim == 3))
         if visible.dtype != np.float32:
             visible = np.minimum(visible, 1e6).astype(np.float32)
     # sums of squares tell fast that all is well; NaN is never less than anything
@@ -241,28 +238,12 @@ class BaseHeatmapCodec(BaseKeypointCodec):
         what, (w, h), each = f'{type(self).__name__}: {name}', self.heatmap_size, self.maps_per_keypoint
         maps, wanted = as_floats(maps, what), f'maps {axes} with h, w = {h}, {w}'
         shape, many = maps.shape, axes.count(',') + 1
-        require(len(shape) == many, what, wanted, shape,
-                {3: 'Use decode for one sample.', 4: 'Use batch_decode for a batch.'}.get(len(shape), ''))
+        others = {3: 'Use decode for one sample.', 4: 'Use batch_decode for a batch.'}
+        require(len(shape) == many, what, wanted, shape, others.get(len(shape), ''))
         require(w == h or shape[-2:] != (w, h), what, wanted, shape, 'Did you swap w and h?')
-        require(not shape[-3] % each and 0 not in shape[-2:], what, wanted, shape,
-                f'It needs {each} maps for each keypoint.' * (each > 1))
+        require(0 not in shape[-2:], what, wanted, shape)
+        require(shape[-3] % each == 0, what, wanted, shape, f'It needs {each} maps for each keypoint.')
         if shape[-2:] != (h, w):
             warnings.warn(f'{what} should be {wanted}; got {shape}. Pixels count as input_size / heatmap_size'
                           f' = {tuple(self.scale_factor.tolist())} input pixels all the same.', stacklevel=3)
         return maps
-
-# %% ../../nbs/3_codecs/302_base_codec.ipynb #b25a5f84
-def __getattr__(name: str) -> Any:
-    """The checks that lived here: `posebook.checks` and `posebook.codecs.utils` have them now."""
-    moved = dict(
-        check_size=('posebook.checks.size_wh', lambda owner, what, size: size_wh(f'{owner}: {what}', size)),
-        check_above_0=('posebook.checks.number', lambda owner, what, value, unit:
-                       number(f'{owner}: {what}', value, above=0, unit=unit)),
-        check_odd=('posebook.codecs.utils.odd_width',
-                   lambda owner, what, value: odd_width(f'{owner}: {what}', value)))
-    if name not in moved:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    new, check = moved[name]
-    warnings.warn(f'posebook.codecs.base.{name} goes with the next release: use {new}', DeprecationWarning,
-                  stacklevel=2)
-    return check
