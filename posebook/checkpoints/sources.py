@@ -69,7 +69,8 @@ def known_hash(path: Path) -> str:
     if named := HASHED_NAME.search(path.name):
         return named[1]
     beside = hash_file(path)
-    return beside.read_text(errors='replace')[:64] if beside.is_file() else ''
+    text = beside.read_text(errors='replace')[:64] if beside.is_file() else ''
+    return text if re.fullmatch('([0-9a-f]{64})?', text) and (text or not beside.is_file()) else '?'
 
 
 def hash_file(path: Path) -> Path:
@@ -78,6 +79,7 @@ def hash_file(path: Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in 64 digits of 0-9a-f."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 20):
