@@ -95,7 +95,11 @@ def number(what: str, value: Any, *, low: float | None = None, high: float | Non
     wanted = _bounds('a number' if kind is Real else 'a whole number', low, high, above, below, unit)
     is_number = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
     require(is_number, what, wanted, value, hint, WrongKind)
-    ok = (math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+    try:
+        finite = kind is Integral or math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        finite = False
+    ok = (finite and (low is None or value >= low) and (high is None or value <= high)
           and (above is None or value > above) and (below is None or value < below))
     require(ok, what, wanted, value, hint)
     return value
