@@ -15,12 +15,12 @@ MOVED = {
                                'posebook.datasets.coco_style', 'posebook.datasets.body'],
     'posebook.datasets.metainfo': ['posebook.structures.metainfo'],
     'posebook.datasets.synthetic': [
-        'posebook.synthetic.bodies', 'posebook.synthetic.drawing', 'posebook.synthetic.scenery',
-        'posebook.synthetic.scenes', 'posebook.synthetic.dataset', 'posebook.synthetic.camera',
+        *(f'posebook.synthetic.{name}' for name in (
+            'dataset', 'scenes', 'scenery', 'bodies', 'drawing', 'camera', 'poses')),
         'posebook.files', 'posebook.book.places'],
     'posebook.datasets.transforms.common': [
         f'posebook.datasets.transforms.{name}'
-        for name in ('base', 'loading', 'topdown', 'targets', 'compose')],
+        for name in ('augmentation', 'base', 'loading', 'topdown', 'targets', 'compose')],
     'posebook.engine.mini': ['posebook.engine.recipes.mini'],
     'posebook.models.checkpoints': [
         f'posebook.checkpoints.{name}' for name in ('loading', 'reader', 'sources', 'report')],

@@ -17,7 +17,7 @@ import torch
 from posebook.codecs import MSRAHeatmap
 from posebook.models import HeatmapHead, HRNet, PoseDataPreprocessor, TopdownPoseEstimator, hrnet_extra
 from posebook.widgets import HRNetExplorer
-from posebook.widgets.hrnet_explorer import sample_picture, small_hrnet
+from posebook.widgets.hrnet.recording import sample_picture, small_hrnet
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

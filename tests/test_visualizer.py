@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.registry import VISUALIZERS
 from posebook.structures.pose_data_sample import InstanceData, PixelData, PoseDataSample
 from posebook.visualization import (PoseLocalVisualizer, draw_boxes, draw_heatmaps,

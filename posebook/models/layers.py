@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['CONV_LAYERS', 'NORM_LAYERS', 'ACTIVATION_LAYERS', 'INITIALIZERS', 'read_cfg', 'build_conv_layer', 'build_norm_layer',
            'norm_name', 'HSigmoid', 'build_activation_layer', 'ConvModule', 'DepthwiseSeparableConvModule',
-           'make_divisible', 'SELayer', 'initialize']
+           'make_divisible', 'SELayer', 'DropPath', 'initialize', 'BaseModule']
 
 # %% ../../nbs/4_models/400_layers.ipynb #80c79381
 import difflib
 import inspect
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ..checks import number
 
 # %% ../../nbs/4_models/400_layers.ipynb #824b4ac1
 def read_cfg(name: str, cfg: dict | None, known: dict, default: str = '') -> tuple[str, dict]:
@@ -210,6 +213,27 @@ class SELayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.conv2(self.conv1(x.mean((2, 3), keepdim=True)))
 
+# %% ../../nbs/4_models/400_layers.ipynb #58d381b3
+class DropPath(nn.Module):
+    """While training, 0 in place of x for a share `p` of the samples; the others are x / (1 - p).
+
+    Beside a skip, a sample then goes past the layers before this one. (B, ...) -> same.
+    Source: Huang et al., Deep Networks with Stochastic Depth, ECCV 2016.
+    """
+
+    def __init__(self, p: float = 0.):
+        super().__init__()
+        self.p = float(number('DropPath: p', p, low=0, high=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        kept = x.new_empty([len(x)] + [1] * (x.ndim - 1)).bernoulli_(1 - self.p)
+        return x * kept / max(1 - self.p, torch.finfo(x.dtype).tiny)
+
+    def extra_repr(self) -> str:
+        return f'p={self.p}'
+
 # %% ../../nbs/4_models/400_layers.ipynb #d3c28497
 def _fill_normal(w: Tensor, mean=0., std=1.):
     nn.init.normal_(w, mean, std)
@@ -299,3 +323,42 @@ def initialize(module: nn.Module, init_cfg: dict | list | None, default: list = 
         _apply_rule(module, entry)
         for override in [overrides] if isinstance(overrides, dict) else overrides:
             _apply_override(module, override, entry)
+
+# %% ../../nbs/4_models/400_layers.ipynb #ae9bf9a0
+class BaseModule(nn.Module):
+    """A module whose weights `init_cfg` describes; `default_init` holds where it is None.
+
+    A subclass calls `fill_weights` at the end of its constructor, when all layers exist. It
+    overrides it where more than rules is needed.
+    """
+
+    init_cfg: dict | list | None = None
+    default_init: Sequence[dict] = ()
+
+    def fill_weights(self) -> None:
+        """Fill the weights as the rules say, in place; no checkpoint is read."""
+        initialize(self, self.init_cfg, self.default_init)
+
+    def init_weights(self, default: Sequence[dict] | None = None, **read) -> dict:
+        """Fill the weights anew, those of children with an `init_cfg` after this module's own.
+
+        Then load the checkpoints that `Pretrained` entries name; what no rule names stays as it
+        is. `default` replaces `default_init`. Returns what `checkpoints.init_weights` does, which
+        also takes `read`: a report for each checkpoint.
+        """
+        from posebook.models.checkpoints import init_weights
+        if default is not None:
+            self.default_init = default
+        _fill_below(self)
+        return init_weights(self, **read)
+
+
+def _fill_below(module: nn.Module) -> None:
+    """Fill `module` and then its children; one with an `init_weights` of its own calls that."""
+    if isinstance(module, BaseModule):
+        module.fill_weights()
+    for child in module.children():
+        if getattr(type(child), 'init_weights', own := BaseModule.init_weights) is own:
+            _fill_below(child)
+        else:
+            child.init_weights()

@@ -10,7 +10,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from .common import BaseTransform
+from ...checks import WrongKind, one_of, require
+from .base import BaseTransform
 from ...registry import TRANSFORMS
 from ...structures.pose_data_sample import (InstanceData, MultilevelPixelData, PixelData,
                                                   PoseDataSample)
@@ -63,7 +64,10 @@ class PackPoseInputs(BaseTransform):
             'id', 'img_id', 'img_path', 'category_id', 'crowd_index', 'ori_shape', 'img_shape',
             'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction', 'flip_indices',
             'raw_ann_info', 'dataset_name', 'use_udp'), pack_transformed: bool = False):
-        self.meta_keys, self.pack_transformed = tuple(meta_keys), pack_transformed
+        names = isinstance(meta_keys, (list, tuple)) and all(isinstance(k, str) for k in meta_keys)
+        require(names, 'PackPoseInputs: meta_keys', 'a list of names', meta_keys, error=WrongKind)
+        self.meta_keys = tuple(meta_keys)
+        self.pack_transformed = one_of('PackPoseInputs: pack_transformed', pack_transformed, (True, False))
 
     def transform(self, results: dict) -> dict:
         instances = InstanceData(**self._pick(results, 'instance_mapping_table'))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, check_out_indices
-from ..layers import ConvModule, DepthwiseSeparableConvModule, initialize
+from ..layers import ConvModule, DepthwiseSeparableConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/459_cspnext.ipynb #786a1981
@@ -160,7 +160,7 @@ class CSPNeXt(BaseBackbone):
                                   expand_ratio, skips, use_depthwise, channel_attention, **cfgs))
             self.add_module(f'stage{i}', nn.Sequential(*stage))
             self.layers.append(f'stage{i}')
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.freeze()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:

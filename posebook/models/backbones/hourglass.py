@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input
 from .residual import BasicBlock
-from ..layers import ConvModule, initialize
+from ..layers import ConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/455_cpm_hourglass.ipynb #dd7fdec2
@@ -64,7 +64,7 @@ class CPM(BaseBackbone):
         self.out_convs = nn.ModuleList(
             nn.Sequential(conv(feat_channels, feat_channels, 1), last(feat_channels))
             for _ in later)
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         check_input('CPM', x, 3)
@@ -160,7 +160,7 @@ class HourglassNet(BaseBackbone):
                                       for _ in between)
         self.remap_convs = nn.ModuleList(ConvModule(feat_channel, width, 1, act_cfg=None, **cfgs)
                                          for _ in between)
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         check_input('HourglassNet', x, 3)
@@ -244,7 +244,7 @@ class HourglassAENet(BaseBackbone):
                                              for _ in between)
         self.remap_feature_convs = nn.ModuleList(conv(width, width, 1, act_cfg=None)
                                                  for _ in between)
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         check_input('HourglassAENet', x, 3, self.divisor)

@@ -14,7 +14,7 @@ from .base import BaseBackbone, check_input
 from .hr_module import HRModule, make_transition
 from .residual import (BasicBlock, Bottleneck, ResidualBlock, conv_bn,
                                                 stack_blocks)
-from ..layers import initialize, norm_name
+from ..layers import norm_name
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/413_hrnet.ipynb #bbf83244
@@ -97,6 +97,8 @@ class HRNet(BaseBackbone):
     """
 
     blocks_dict, module_class = BLOCKS, HRModule  # what a relative of HRNet may replace
+    default_init = (dict(type='Normal', std=0.001, layer='Conv2d'),
+                    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
 
     def __init__(self, extra: dict, in_channels: int = 3, conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None, norm_eval: bool = False, with_cp: bool = False,
@@ -127,7 +129,8 @@ class HRNet(BaseBackbone):
             self.add_module(f'transition{i - 1}', make_transition(before, after, **self._cfgs))
             self.add_module(f'stage{i}', self.make_stage(stage, after, with_cp, last=i == 4))
             before = after
-        self._init_weights(zero_init_residual)
+        self.zero_init_residual = zero_init_residual
+        self.fill_weights()
         self.freeze()
 
     def _widths(self, stage: dict) -> list[int]:
@@ -143,11 +146,9 @@ class HRNet(BaseBackbone):
                               upsample_cfg=self.extra.get('upsample'), **self._cfgs)
             for m in range(n)])
 
-    def _init_weights(self, zero_init_residual: bool) -> None:
-        initialize(self, self.init_cfg, default=[
-            dict(type='Normal', std=0.001, layer='Conv2d'),
-            dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])])
-        for m in self.modules() if zero_init_residual else ():
+    def fill_weights(self) -> None:
+        super().fill_weights()
+        for m in self.modules() if self.zero_init_residual else ():
             if isinstance(m, ResidualBlock) and m.last_norm.weight is not None:
                 nn.init.zeros_(m.last_norm.weight)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, recompute
 from ..layers import (ConvModule, DepthwiseSeparableConvModule, SELayer,
-                                    build_conv_layer, build_norm_layer, initialize)
+                                    build_conv_layer, build_norm_layer)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/457_lite_hrnet.ipynb #26fb9680
@@ -258,7 +258,7 @@ class LiteHRNet(BaseBackbone):
             before = after
         self.size_divisor = 4 * 2**max(s['with_fuse'] * (s['num_branches'] - 1) for s in stages)
         self.head_layer = IterativeHead(before, **cfgs) if extra.get('with_head') else None
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         after_stem = [-(-side // 4) * 4 for side in x.shape[-2:]]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input
 from .residual import Bottleneck, ResidualBlock
-from ..layers import ConvModule, initialize
+from ..layers import ConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/456_mspn_rsn.ipynb #7a17d06e
@@ -152,7 +152,7 @@ class _MultiStage(BaseBackbone):
             SingleStageNetwork(block, expansion, top_channels, unit_channels, num_blocks,
                                i == num_stages - 1, norm_cfg, **block_args)
             for i in range(num_stages)))
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         check_input(type(self).__name__, x, 3)

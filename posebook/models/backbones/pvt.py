@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import BaseBackbone, check_input, check_out_indices
 from .vit import (PatchEmbed, fit_pos_embed, pair, resize_pos_embed,
                                            to_map)
-from ..layers import build_activation_layer, build_norm_layer, initialize
+from ..layers import DropPath, build_activation_layer, build_norm_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/463_pvt.ipynb #8271af9f
@@ -81,7 +80,7 @@ class PVTEncoderLayer(nn.Module):
                                               attn_drop_rate, drop_rate, norm_cfg)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = MixFFN(embed_dims, feedforward_channels, act_cfg, drop_rate, use_conv_ffn)
-        self.drop_path = StochasticDepth(float(drop_path_rate), 'row')
+        self.drop_path = DropPath(float(drop_path_rate))
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), grid))
@@ -170,7 +169,7 @@ class PyramidVisionTransformer(BaseBackbone):
             norm = build_norm_layer(norm_cfg, dims) if norm_after_stage else nn.Identity()
             self.layers.append(nn.ModuleList([patches, nn.ModuleList(blocks), norm]))
             in_channels = dims
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_convert_loaded)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .hrformer import WindowMSA, from_windows, to_windows
 from .vit import (FFN, PatchEmbed, fit_padding, fit_pos_embed, pair,
                                            resize_pos_embed)
-from ..layers import build_norm_layer, initialize
+from ..layers import DropPath, build_norm_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/462_swin.ipynb #3831fd96
@@ -113,7 +112,7 @@ class SwinBlock(nn.Module):
             proj_drop_rate=drop_rate)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = FFN(embed_dims, feedforward_channels, act_cfg=act_cfg, ffn_drop=drop_rate)
-        self.drop_path, self.with_cp = StochasticDepth(float(drop_path_rate), 'row'), with_cp
+        self.drop_path, self.with_cp = DropPath(float(drop_path_rate)), with_cp
 
     def _both(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
@@ -202,7 +201,7 @@ class SwinTransformer(BaseBackbone):
             for c, depth, heads, downsample in zip(widths, depths, num_heads, [*down, None]))
         for i in self.out_indices:
             self.add_module(f'norm{i}', build_norm_layer(norm_cfg, widths[i]))
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_fit_swin_checkpoint)
         self.freeze()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvModule, initialize
+from ..layers import BaseModule, ConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/460_tcn.ipynb #7d7987a3
@@ -55,7 +55,7 @@ class BasicTemporalBlock(nn.Module):
 
 # %% ../../../nbs/4_models/460_tcn.ipynb #0eb513a2
 @MODELS.register_module()
-class TCN(nn.Module):
+class TCN(BaseModule):
     """Temporal convolutional network: (B, in_channels, T) -> a tuple of (B, stem_channels, T_i).
 
     Channels are coordinates (2 K of them), T frames. One tensor a block; the last has
@@ -100,7 +100,7 @@ class TCN(nn.Module):
                 use_stride_conv, conv_cfg, norm_cfg))
             reach *= k
         self.receptive_field = reach
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if x.ndim != 3 or x.shape[1] != self.in_channels or x.shape[2] < self.receptive_field:

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import BaseBackbone, check_input, check_out_indices
 from .hrformer import WindowMSA
-from ..layers import build_activation_layer, build_conv_layer, build_norm_layer
-from ..layers import initialize
+from ..layers import (DropPath, build_activation_layer, build_conv_layer,
+                                    build_norm_layer)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/461_vision_transformers.ipynb #b145ab72
@@ -199,7 +198,7 @@ class TransformerEncoderLayer(nn.Module):
         self.ln2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = FFN(embed_dims, feedforward_channels, num_fcs, act_cfg, drop_rate,
                        layer_scale_init_value)
-        self.drop_path = StochasticDepth(float(drop_path_rate), 'row')
+        self.drop_path = DropPath(float(drop_path_rate))
         for m in self.ffn.modules():
             if isinstance(m, nn.Linear):
                 nn.init.xavier_uniform_(m.weight)
@@ -299,7 +298,7 @@ class VisionTransformer(BaseBackbone):
         if out_type == 'avg_featmap':
             self.ln2 = build_norm_layer(norm_cfg, dims)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_resize_loaded_positions)
         self.freeze()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...codecs.base import BaseKeypointCodec
 from ...evaluation.functional.keypoint_eval import pose_pck_accuracy
-from ..layers import initialize
+from ..layers import BaseModule
 from ..tta import average, flip_heatmaps, resolve_shift
 from ...registry import KEYPOINT_CODECS, MODELS
 from ...structures import InstanceData, PixelData
@@ -94,7 +94,7 @@ HEAD_INIT = (dict(type='Normal', std=0.001, layer=['Conv2d', 'ConvTranspose2d'])
              dict(type='Normal', std=0.01, layer='Linear'))
 
 
-class BaseHead(nn.Module):
+class BaseHead(BaseModule):
     """A head: features in; keypoints in input space (`predict`) or losses (`loss`) out.
 
     A subclass defines `forward`, `flip_back`, `targets` and `accuracy`, and overrides what else
@@ -105,8 +105,10 @@ class BaseHead(nn.Module):
         loss: a module `(outputs, targets, weights) -> scalar`, or its config.
         decoder: a codec or its config; needed by `predict`.
         init_cfg: see `posebook.models.layers.initialize`; a subclass with layers of its own calls
-            `init_weights` once they exist.
+            `fill_weights` once they exist.
     """
+
+    default_init = HEAD_INIT
 
     def __init__(self, loss: dict | nn.Module | None = None, decoder: dict | object | None = None,
                  init_cfg: dict | list | None = None):
@@ -114,10 +116,6 @@ class BaseHead(nn.Module):
         self.loss_module = None if loss is None else MODELS.build(loss)
         self.decoder = None if decoder is None else KEYPOINT_CODECS.build(decoder)
         self.init_cfg = init_cfg
-
-    def init_weights(self, default: Sequence[dict] = HEAD_INIT) -> None:
-        """Fill the weights by `init_cfg`, or by `default` without one."""
-        initialize(self, self.init_cfg, default=default)
 
     def forward(self, feats: Any) -> Any:
         """Features, a tuple from the backbone or neck -> outputs."""

@@ -113,7 +113,7 @@ class HeatmapHead(BaseHeatmapHead):
             self.conv_layers = make_convs(width, conv_out_channels, conv_kernel_sizes or ())
             width = conv_out_channels[-1]
         self.final_layer = make_final_layer(width, out_channels, final_layer)
-        self.init_weights()
+        self.fill_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """A tuple of feature maps -> heatmaps (B, K, H, W) made from the last one."""

@@ -62,7 +62,7 @@ class RegressionHead(BaseHead):
         self.in_channels = check_channels(type(self).__name__, in_channels)
         self.num_joints = num_joints
         self.fc = nn.Linear(in_channels, num_joints * self.per_joint)
-        self.init_weights()
+        self.fill_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         x = torch.flatten(last_map(type(self).__name__, feats), 1)
@@ -168,7 +168,7 @@ class IntegralRegressionHead(BaseHead):
         w, h = self.heatmap_size
         self.register_buffer('linspace_x', torch.arange(w).view(1, 1, 1, w) / w)
         self.register_buffer('linspace_y', torch.arange(h).view(1, 1, h, 1) / h)
-        self.init_weights()
+        self.fill_weights()
 
     def logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (B, K, h, w) before the softmax."""

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .simcc_head import BaseSimCCHead, bins_of, check_featuremap
-from ..layers import build_activation_layer
+from ..layers import DropPath, build_activation_layer
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/435_rtmcc_head.ipynb #0426f1d0
@@ -83,7 +82,7 @@ class RTMCCBlock(nn.Module):
         self.w = nn.Parameter(torch.rand(2 * num_token - 1)) if use_rel_bias else None
         self.act_fn = build_activation_layer(dict(type=act_fn))
         self.dropout = nn.Dropout(dropout_rate)
-        self.drop_path = StochasticDepth(drop_path, 'row')
+        self.drop_path = DropPath(drop_path)
         self.res_scale = Scale(in_token_dims) if in_token_dims == out_token_dims else None
         nn.init.xavier_uniform_(self.uv.weight)
 
@@ -164,7 +163,7 @@ class RTMCCHead(BaseSimCCHead):
         bins_x, bins_y = bins_of('RTMCCHead', input_size, simcc_split_ratio)
         self.cls_x = nn.Linear(hidden, bins_x, bias=False)
         self.cls_y = nn.Linear(hidden, bins_y, bias=False)
-        self.init_weights()
+        self.fill_weights()
 
     def tokens(self, feats: Any) -> Tensor:
         """The last feature map -> what each keypoint has to say, (B, K, hidden_dims)."""

@@ -138,7 +138,7 @@ class SimCCHead(BaseSimCCHead):
             self.final_layer = make_final_layer(width, out_channels, final_layer)
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2
         self.mlp_head_x, self.mlp_head_y = nn.Linear(cells, bins_x), nn.Linear(cells, bins_y)
-        self.init_weights()
+        self.fill_weights()
 
     def forward(self, feats: Any) -> tuple[Tensor, Tensor]:
         """A tuple of feature maps, of which the last one counts -> rows of x and of y."""

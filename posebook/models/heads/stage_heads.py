@@ -120,7 +120,7 @@ class CPMHead(BaseStageHead):
                 width = deconv_out_channels[-1]
             self.multi_deconv_layers.append(deconvs)
             self.multi_final_layers.append(make_final_layer(width, out_channels, final_layer))
-        self.init_weights()
+        self.fill_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> list[Tensor]:
         if len(feats) != self.num_stages:
@@ -187,6 +187,10 @@ class MSPNHead(BaseStageHead):
     Source: Li et al., Rethinking on Multi-Stage Networks, 2019; Cai et al., ECCV 2020.
     """
 
+    default_init = (dict(type='Kaiming', layer='Conv2d'),
+                    dict(type='Normal', std=0.01, layer='Linear'),
+                    dict(type='Constant', val=1, layer='BatchNorm2d'))
+
     def __init__(self, num_stages: int = 4, num_units: int = 4, out_shape: tuple = (64, 48),
                  unit_channels: int = 256, out_channels: int = 17, use_prm: bool = False,
                  norm_cfg: dict = dict(type='BN'), level_indices: Sequence[int] = (),
@@ -204,9 +208,7 @@ class MSPNHead(BaseStageHead):
         self.predict_layers = nn.ModuleList(
             PredictHeatmap(unit_channels, out_channels, out_shape, use_prm, norm_cfg)
             for _ in range(count))
-        self.init_weights(default=[dict(type='Kaiming', layer='Conv2d'),
-                                   dict(type='Normal', std=0.01, layer='Linear'),
-                                   dict(type='Constant', val=1, layer='BatchNorm2d')])
+        self.fill_weights()
 
     def forward(self, feats: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Stages of units, coarse to fine -> maps in the same order, in one list."""

@@ -51,11 +51,11 @@ class VisPredictHead(BaseHead):
         self.use_sigmoid = getattr(self.loss_module, 'use_sigmoid', False)
         layers = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.in_channels, joints)]
         self.vis_head = nn.Sequential(*layers, *([nn.Sigmoid()] if self.use_sigmoid else []))
-        self.init_weights()
+        self.fill_weights()
 
-    def init_weights(self, default: Sequence[dict] = ()) -> None:
+    def fill_weights(self) -> None:
         """Fill the visibility head by `init_cfg`, if there is one; the wrapped head has its own."""
-        initialize(self.vis_head, self.init_cfg, default=default)
+        initialize(self.vis_head, self.init_cfg)
 
     def vis_forward(self, feats: Any) -> Tensor:
         """Features -> (B, K): probabilities, or logits without `use_sigmoid`."""

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvModule, initialize
+from ..layers import BaseModule, ConvModule
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/470_necks.ipynb #5e3b7acb
 @MODELS.register_module()
-class GlobalAveragePooling(nn.Module):
+class GlobalAveragePooling(BaseModule):
     """The mean over all pixels: each (B, C, H, W) becomes (B, C).
 
     Takes one map, or a tuple or list of maps, and gives back the same kind. Raises TypeError for
@@ -34,7 +34,7 @@ class GlobalAveragePooling(nn.Module):
 
 # %% ../../../nbs/4_models/470_necks.ipynb #3ed6511c
 @MODELS.register_module()
-class FeatureMapProcessor(nn.Module):
+class FeatureMapProcessor(BaseModule):
     """Select, concatenate, rectify, rescale: maps (B, C_i, H_i, W_i) -> a tuple of maps.
 
     A single map, not in a tuple or list, comes back as a single map.
@@ -89,7 +89,7 @@ class FeatureMapProcessor(nn.Module):
 
 # %% ../../../nbs/4_models/470_necks.ipynb #d6c35c00
 @MODELS.register_module()
-class ChannelMapper(nn.Module):
+class ChannelMapper(BaseModule):
     """One convolution for each map: (B, in_channels[i], H_i, W_i) -> (B, out_channels, H_i, W_i).
 
     Args:
@@ -117,7 +117,7 @@ class ChannelMapper(nn.Module):
             self.extra_convs = nn.ModuleList(
                 ConvModule(out_channels if i else in_channels[-1], out_channels, 3, 2, 1, **cfgs)
                 for i in range(extra))
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('ChannelMapper', inputs, self.in_channels)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.cspnext import CSPLayer
-from ..layers import ConvModule, DepthwiseSeparableConvModule, initialize
+from ..layers import BaseModule, ConvModule, DepthwiseSeparableConvModule
 from .maps import check_channels, check_maps
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #3f481d5f
 @MODELS.register_module()
-class FPN(nn.Module):
+class FPN(BaseModule):
     """Feature pyramid: (B, in_channels[i], H_i, W_i), fine to coarse -> num_outs maps of one width.
 
     Args:
@@ -68,7 +68,7 @@ class FPN(nn.Module):
         for i in range(num_outs - len(used) if self.source else 0):
             width = used[-1] if i == 0 and self.source == 'on_input' else out_channels
             self.fpn_convs.append(ConvModule(width, out_channels, 3, 2, 1, **cfgs))
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('FPN', inputs, self.in_channels)
@@ -95,7 +95,7 @@ class FPN(nn.Module):
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #99764f19
 @MODELS.register_module()
-class CSPNeXtPAFPN(nn.Module):
+class CSPNeXtPAFPN(BaseModule):
     """Down and up again, with CSP layers at the joints; maps keep their sizes.
 
     (B, in_channels[i], H_i, W_i), fine to coarse, each half as large as the one before -> maps of
@@ -140,7 +140,7 @@ class CSPNeXtPAFPN(nn.Module):
         self.out_convs = None if out_channels is None else nn.ModuleList(
             conv(c, out_channels, 3, padding=1, **cfgs) for c in in_channels)
         self.init_cfg = init_cfg
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('CSPNeXtPAFPN', inputs, self.in_channels)

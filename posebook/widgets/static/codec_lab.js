@@ -1,6 +1,6 @@
 import {
   COLOR, DECODED, NEAR, apply, bytesOf, check, createControls, createPanel, createWidget, diamond,
-  drawHeatmap, drawPicture, drawPose, facts, factsOf, fixed, invert, label, listenToKeys, listenToPointer,
+  drawHeatmap, drawPicture, drawPose, facts, factsOf, fixed, html, invert, label, listenToKeys, listenToPointer,
   mul, paintHeatmap, panelHtml, polygon, put, range, rectangle, RESET, rimmed, ring, select,
 } from './canvas.js';
 
@@ -253,7 +253,7 @@ const keysOf = (side, fine) => ({
 
 // ---- the page
 
-const sideHtml = (side) => `<section class="pb-side" data-side="${side}">
+const sideHtml = (side) => html`<section class="pb-side" data-side="${side}">
   <div class="pb-controls">${select('codec', `${side} codec`)}${select('heatmap_size', 'heatmap_size (w, h)')}
     ${range('sigma', 0.25, 6, 0.25, 'sigma (map px)')}${range('radius_factor', 0.01, 0.15, 0.005)}
     ${range('blur_kernel_size', 1, 31, 2)}${range('kernel_size', 1, 31, 2)}
@@ -267,12 +267,12 @@ const sideHtml = (side) => `<section class="pb-side" data-side="${side}">
   <div class="pb-column">${panelHtml(`${side}_map`, 'error', 'One output pixel. Arrows move the keypoint by a tenth of it, '
     + 'with Shift by all of it.', 'output')}
     <div class="pb-ramp"><span>0</span><i></i><output></output></div>
-    ${facts('<i class="pb-mark"></i>decode(encode(x))', ['input', 'input error'], ['image', 'image error'],
+    ${facts(html`<i class="pb-mark"></i>decode(encode(x))`, ['input', 'input error'], ['image', 'image error'],
       ['decoded', 'decoded'], ['over', 'mean, max'])}</div></div>
   <div class="pb-code"><pre tabindex="0" aria-label="${side} codec as code" data-lm-suppress-shortcuts="true"></pre>
     <button type="button">copy as code</button></div></section>`;
 
-const PAGE = `<div class="pb-sides">${SIDES.map(sideHtml).join('')}</div>
+const PAGE = html`<div class="pb-sides">${SIDES.map(sideHtml)}</div>
 <div class="pb-controls pb-shared">${select('selected', 'keypoint')}${range('noise', 0, 0.5, 0.01, 'noise / height')}
   ${range('seed', 0, 20, 1, 'noise, draw')}<div class="pb-checks">
   ${check('same_scale', 'same scale', 'of both errors')}${RESET}</div></div>`;

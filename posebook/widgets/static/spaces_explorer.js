@@ -1,6 +1,6 @@
 import {
   COLOR, NEAR, apply, bytesOf, check, createControls, createPanel, createWidget, cross, diamond,
-  drawHeatmap, drawPicture, drawPose, facts, factsOf, fixed, invert, label, listenToKeys, listenToPointer,
+  drawHeatmap, drawPicture, drawPose, facts, factsOf, fixed, html, invert, label, listenToKeys, listenToPointer,
   mark, mul, paintHeatmap, panelHtml, polygon, put, range, rectangle, RESET, rimmed, ring, select, write,
 } from './canvas.js';
 
@@ -268,7 +268,7 @@ function keysOf(store, { name }) {
 // ---- the page
 
 const PROBE = 'Arrows move a probe in all three.';
-const PAGE = `<div class="pb-panels">
+const PAGE = html`<div class="pb-panels">
   ${panelHtml('image', 'image space', 'Arrows move what is held by a pixel, with Shift by ten. '
     + 'Tab: next handle. Brackets: turn. Escape: leave.')}
   ${panelHtml('input', 'input space', PROBE)}${panelHtml('output', 'output space', PROBE)}</div>
@@ -282,8 +282,8 @@ const PAGE = `<div class="pb-panels">
 <div class="pb-facts">
   ${facts('box → crop', ['center', 'bbox_center'], ['scale', 'bbox_scale'], ['stride', 'stride'])}
   <section><h4>image → input, 2×3</h4><div class="pb-matrix" data-fact="matrix">
-    ${'<span></span>'.repeat(6)}</div></section>
-  ${facts('<i class="pb-mark"></i>what decode(encode(x)) loses', ['error', 'this point'],
+    <span></span><span></span><span></span><span></span><span></span><span></span></div></section>
+  ${facts(html`<i class="pb-mark"></i>what decode(encode(x)) loses`, ['error', 'this point'],
     ['mean', 'mean of all'], ['channel', 'channel'])}
   ${facts('image → output → image', ['trip', 'round trip'], ['kernel', 'kernel answers in'])}</div>`;
 
@@ -316,7 +316,7 @@ function showFacts({ state, scene, maps, answer, stats }, fact) {
   put(fact.mean, answer.mean_error === null ? '–' : `${answer.mean_error.toFixed(2)} px input`);
   put(fact.channel, `${answer.channel}  ${scene.names[answer.channel]}`);
   put(fact.trip, `${answer.round_trip.toExponential(0)} px`);
-  put(fact.kernel, `${stats.answers.at(-1)?.toFixed(0)} ms`);
+  if (stats.answered) put(fact.kernel, `${stats.answers.at(-1).toFixed(0)} ms`);
 }
 
 function build(store, root, { say, signal }) {

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config_reader import read_file
+from ..checks import WrongKind, Words, keys, require, shown
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #e835a601
 def make_dataset_info(dataset_name: str, keypoints: list[tuple], links: list[tuple],
@@ -101,6 +101,10 @@ MPII = make_dataset_info(
         ('left_elbow', 'left_wrist', _LEFT)])
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #6d4ebf90
+_KINDS = dict(dataset_name=('a text', str), keypoint_info=('a dict', dict), skeleton_info=('a dict', dict),
+              joint_weights=('a list', (list, tuple, np.ndarray)), sigmas=('a list', (list, tuple, np.ndarray)))
+
+
 def check_dataset_info(info: dict) -> None:
     """Raise a `ValueError` that names the first wrong field of a `dataset_info` dictionary.
 
@@ -108,52 +112,44 @@ def check_dataset_info(info: dict) -> None:
     exists and swaps back; links join known keypoints; colours are RGB triples of 0..255;
     `joint_weights` and `sigmas` have K finite entries (`sigmas` may be empty: no OKS possible).
     """
-    where = f'metainfo {info.get("dataset_name", "without a dataset_name")!r}'
-    for field, kind in (('dataset_name', str), ('keypoint_info', dict), ('skeleton_info', dict),
-                        ('joint_weights', (list, tuple, np.ndarray)),
-                        ('sigmas', (list, tuple, np.ndarray))):
-        if field not in info:
-            raise ValueError(f'{where}: {field} is missing; it has {sorted(info, key=str)}')
-        if not isinstance(info[field], kind):
-            raise ValueError(f'{where}: {field} has the wrong type {type(info[field]).__name__}')
+    where = f'metainfo {shown(info.get("dataset_name", "without a dataset_name"))}'
+    keys(where, info, _KINDS)
+    for field, (kind, types) in _KINDS.items():
+        require(isinstance(info[field], types), f'{where}: {field}', kind, info[field], error=WrongKind)
     _check_keypoints(info['keypoint_info'], where)
     _check_links(info, where)
     num = len(info['keypoint_info'])
-    _check_numbers('joint_weights', info['joint_weights'], num, where)
+    _check_numbers(f'{where}: joint_weights', info['joint_weights'], num)
     if len(info['sigmas']):
-        _check_numbers('sigmas', info['sigmas'], num, where)
-        if np.min(info['sigmas']) <= 0:
-            raise ValueError(f'{where}: sigmas must be positive; got {list(info["sigmas"])}')
+        _check_numbers(f'{where}: sigmas', info['sigmas'], num)
+        require(np.min(info['sigmas']) > 0, f'{where}: sigmas', 'positive', list(info['sigmas']))
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #e5f36d12
 def _check_keypoints(keypoints: dict, where: str) -> None:
     """Ids 0..K-1, unique names, swap partners that swap back, types and colours."""
-    if not keypoints or set(keypoints) != set(range(len(keypoints))):
-        raise ValueError(f'{where}: keypoint_info must have the ids 0..K-1 as keys; '
-                         f'got {list(keypoints)}')
-    by_name = {}
+    require(keypoints and set(keypoints) == set(range(len(keypoints))), f'{where}: keypoint_info',
+            'a dict with the ids 0..K-1 as keys', list(keypoints))
+    by_name: dict[str, int] = {}
     for i, point in keypoints.items():
         at = f'{where}: keypoint_info[{i}]'
-        if not isinstance(point, dict) or not isinstance(point.get('name'), str):
-            raise ValueError(f'{at} must be a dict with a name; got {point!r}')
-        if point.get('id', i) != i:
-            raise ValueError(f'{at}.id is {point["id"]!r}, but the key says {i}')
-        if point['name'] in by_name:
-            raise ValueError(f'{at}.name {point["name"]!r} is not unique: '
-                             f'keypoint_info[{by_name[point["name"]]}] has it too')
-        if point.get('type', '') not in ('upper', 'lower', ''):
-            raise ValueError(f"{at}.type must be 'upper', 'lower' or ''; got {point['type']!r}")
+        require(isinstance(point, dict) and isinstance(point.get('name'), str), at,
+                'a dict with a name', point)
+        require(point.get('id', i) == i, f'{at}.id', f'{i}, as the key says', point.get('id'))
+        require(point['name'] not in by_name, f'{at}.name', 'unique', Words(
+            f'{shown(point["name"])}, which keypoint_info[{by_name.get(point["name"])}] has too'))
+        require(point.get('type', '') in ('upper', 'lower', ''), f'{at}.type',
+                "'upper', 'lower' or ''", point.get('type'))
         _check_color(point, at)
         by_name[point['name']] = i
     for i, point in keypoints.items():
         name, partner = point['name'], _partner(point)
-        at = f'{where}: keypoint_info[{i}].swap of {name!r}'
-        if partner not in by_name:
-            raise ValueError(f'{at} is {partner!r}, which is not a keypoint')
+        at = f'{where}: keypoint_info[{i}].swap of {shown(name)}'
+        require(isinstance(partner, str) and partner in by_name, at, 'the name of a keypoint',
+                Words(f'{shown(partner)}, which is not a keypoint'))
         back = _partner(keypoints[by_name[partner]])
-        if back != name:
-            raise ValueError(f'{at} is {partner!r}, but {partner!r} swaps with {back!r}. '
-                             f'Mirroring twice must give the same keypoint.')
+        require(back == name, at, 'a keypoint that swaps back', Words(
+            f'{shown(partner)}, which swaps with {shown(back)}'),
+            'Mirroring twice must give the same keypoint')
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #2dca5d0f
 def _partner(point: dict) -> str:
@@ -166,35 +162,33 @@ def _check_color(item: dict, at: str) -> None:
     color = item.get('color', (0, 0, 0))
     ok = isinstance(color, (list, tuple)) and len(color) == 3 and all(
         isinstance(c, (int, np.integer)) and 0 <= c <= 255 for c in color)
-    if not ok:
-        raise ValueError(f'{at}.color must be [r, g, b] with integers of 0..255; got {color!r}')
+    require(ok, f'{at}.color', '[r, g, b] with integers of 0..255', color)
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #05601017
 def _check_links(info: dict, where: str) -> None:
     """Every limb joins two different, known keypoints."""
-    names = {point['name'] for point in info['keypoint_info'].values()}
+    names = [point['name'] for point in info['keypoint_info'].values()]
     for i, limb in info['skeleton_info'].items():
         at = f'{where}: skeleton_info[{i}]'
         link = limb.get('link') if isinstance(limb, dict) else None
-        if not isinstance(link, (list, tuple)) or len(link) != 2 or link[0] == link[1]:
-            raise ValueError(f'{at}.link must be two different keypoint names; got {limb!r}')
+        require(isinstance(link, (list, tuple)) and len(link) == 2 and link[0] != link[1],
+                f'{at}.link', 'two different keypoint names', limb)
         for name in link:
-            if name not in names:
-                raise ValueError(f'{at}.link has {name!r}, which is not a keypoint')
+            require(name in names, f'{at}.link', 'two names of keypoints',
+                    Words(f'{shown(name)}, which is not a keypoint'))
         _check_color(limb, at)
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #64932aef
-def _check_numbers(field: str, values: Any, num: int, where: str) -> None:
+def _check_numbers(what: str, values: Any, num: int) -> None:
     """`values` are `num` finite numbers, none negative."""
-    if len(values) != num:
-        raise ValueError(f'{where}: {field} has {len(values)} entries for {num} keypoints')
+    require(len(values) == num, what, f'{num} numbers, one for each keypoint',
+            Words(f'{len(values)} entries'))
     try:
         array = np.array(values, dtype=np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.array([np.nan])
-    if array.shape != (num,) or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f'{where}: {field} must be {num} finite numbers >= 0; '
-                         f'got {list(values)!r}')
+    require(array.shape == (num,) and np.isfinite(array).all() and (array >= 0).all(), what,
+            f'{num} finite numbers >= 0', list(values))
 
 # %% ../../nbs/2_data/201_metainfo.ipynb #29375f05
 def parse_pose_metainfo(metainfo: dict) -> dict:
@@ -210,9 +204,8 @@ def parse_pose_metainfo(metainfo: dict) -> dict:
     ids), skeleton_link_colors (L, 3) uint8, dataset_keypoint_weights (K,) and sigmas (K,) float32.
     Keys it does not know are passed on. Raises `ValueError` naming the field that is wrong.
     """
-    if not isinstance(metainfo, dict):
-        raise TypeError(f'metainfo must be a dict, got {type(metainfo).__name__}. For a file write '
-                        f"dict(from_file='my_dataset.py').")
+    require(isinstance(metainfo, dict), 'metainfo', 'a dict', metainfo,
+            "For a file write dict(from_file='my_dataset.py').", WrongKind)
     if 'keypoint_name2id' in metainfo:
         return metainfo
     if 'from_file' in metainfo:
@@ -266,12 +259,14 @@ def load_dataset_info(path: str | os.PathLike) -> dict:
     """
     path = Path(path)
     if path.is_file():
+        from posebook.config_reader import read_file  # here: only who has a file needs the reader
         variables = read_file(path)
-        if not isinstance(variables.get('dataset_info'), dict):
-            raise ValueError(f'{path}: metainfo needs dataset_info = dict(...) in it; found '
-                             f'{sorted(variables) or "nothing"}')
+        require(isinstance(variables.get('dataset_info'), dict), f'metainfo: {path}',
+                'a file with dataset_info = dict(...) in it',
+                Words(f'the variables {sorted(variables)}' if variables else 'no variable'))
         return variables['dataset_info']
     if path.suffix in ('.py', '') and path.stem in BUILTIN_INFOS:
         return BUILTIN_INFOS[path.stem]
-    raise FileNotFoundError(f'metainfo: there is no file {str(path)!r}, and {path.stem!r} is not '
-                            f'one of the built-in datasets: {", ".join(BUILTIN_INFOS)}')
+    require(False, 'metainfo: from_file', f'a file, or the name of one of the built-in '
+            f'datasets: {", ".join(BUILTIN_INFOS)}', Words(repr(str(path))), 'There is no such file',
+            FileNotFoundError)
