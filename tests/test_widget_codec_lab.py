@@ -8,7 +8,7 @@ from PIL import Image
 from posebook.codecs.base import codec_presets
 from posebook.codecs import (IntegralRegressionLabel, MegviiHeatmap, MSRAHeatmap, RegressionLabel, SimCCLabel,
                              UDPHeatmap)
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.structures.spaces import Spaces
 from posebook.widgets import CodecLab, CodecLabSettings
 from posebook.widgets.base import SCRIPT_LIMIT

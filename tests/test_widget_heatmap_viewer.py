@@ -11,7 +11,7 @@ from PIL import Image
 from posebook.codecs import IntegralRegressionLabel, MegviiHeatmap, MSRAHeatmap, RegressionLabel, SimCCLabel, UDPHeatmap
 from posebook.codecs.utils import (get_heatmap_maximum, refine_keypoints, refine_keypoints_dark,
                                    refine_keypoints_dark_udp)
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.structures import InstanceData, MultilevelPixelData, PixelData, PoseDataSample
 from posebook.widgets import HeatmapSettings, HeatmapViewer
 from posebook.widgets.base import SCRIPT_LIMIT

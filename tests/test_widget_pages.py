@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posebook.codecs import MSRAHeatmap
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.widgets import CodecLab, HeatmapViewer, SpacesExplorer
 from widget_checks import HOSTILE, check_harmless, check_names, hostile_metainfo, hostile_names, spoken
 from widget_page import chromium, open_widget  # noqa: F401  (a fixture)

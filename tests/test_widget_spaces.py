@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from posebook.codecs.msra_heatmap import MSRAHeatmap
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.structures.spaces import Spaces
 from posebook.widgets import SpacesExplorer, SpacesSettings
 from posebook.widgets.base import SCRIPT_LIMIT

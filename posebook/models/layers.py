@@ -452,7 +452,7 @@ class BaseModule(nn.Module):
         is. `default` replaces `default_init`. Returns what `checkpoints.init_weights` does, which
         also takes `read`: a report for each checkpoint.
         """
-        from posebook.models.checkpoints import init_weights
+        from posebook.checkpoints.loading import init_weights
         if default is not None:
             self.default_init = default
         _fill_below(self)

@@ -208,7 +208,7 @@ class TIMMBackbone(BaseBackbone):
 
     def init_weights(self, default: Sequence[dict] | None = None, **read) -> dict:
         """As of every module here, but timm's own weights stay where no rule names them."""
-        from posebook.models.checkpoints import init_weights
+        from posebook.checkpoints.loading import init_weights
         self.fill_weights()
         return init_weights(self, **read)
 

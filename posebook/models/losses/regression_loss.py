@@ -345,7 +345,7 @@ class OKSLoss(BaseLoss):
         self.eps, self.norm_target_weight = eps, norm_target_weight
         self.skip_empty = skip_empty
         if metainfo is not None:
-            from posebook.datasets.metainfo import parse_pose_metainfo
+            from posebook.structures.metainfo import parse_pose_metainfo
             if not isinstance(metainfo, dict):
                 metainfo = dict(from_file=metainfo)
             sigmas = parse_pose_metainfo(metainfo)['sigmas']
