@@ -183,7 +183,7 @@ def test_requests_are_adopted_stale_and_bad_ones_are_not(lab):
     assert lab.settings.noise == 0
     left = lab.state['left']
     for wrong, words in [
-            (dict(left=left | dict(sigma=-1)), 'CodecLab: left: MSRAHeatmap: sigma must be above 0'),
+            (dict(left=left | dict(sigma=-1)), 'CodecLab: left: MSRAHeatmap: sigma must be a number'),
             (dict(left=left | dict(blur_kernel_size=10)), 'left: MSRAHeatmap: blur_kernel_size must be an odd'),
             (dict(left=left | dict(heatmap_size=[50, 64])), 'divisible'), (dict(left=None), 'left: CodecLab knows'),
             (dict(right=dict(type='SimCCLabel', input_size=[192, 256], sigma=0.2, use_dark=True)), 'right: SimCCLabel: use_dark'),
