@@ -146,6 +146,6 @@ def as_floats(values: Any, what: str = 'values') -> np.ndarray:
     try:
         array = np.asarray(values)
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         got = Words(f'{type(values).__name__} {shown(values)}')
     raise WrongKind(f'{what} must be numbers in an array or in lists of equal lengths; got {got}')
