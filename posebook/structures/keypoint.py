@@ -34,7 +34,8 @@ def _check_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None
                 keypoints_visible.shape)
     if flip_indices is not False:
         num = keypoints.shape[-2]
-        is_list = isinstance(flip_indices, (list, tuple, np.ndarray, range)) and np.ndim(flip_indices) == 1
+        is_list = isinstance(flip_indices, (list, tuple, np.ndarray, range)) and \
+            all(isinstance(i, (int, np.integer)) for i in flip_indices)
         require(is_list and len(flip_indices) == num and set(flip_indices) == set(range(num)), 'flip_indices',
                 f'a list that holds each of 0..{num - 1} once', flip_indices)
 
