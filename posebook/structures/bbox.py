@@ -10,7 +10,6 @@ __all__ = ['bbox_xyxy2xywh', 'bbox_xywh2xyxy', 'bbox_xyxy2cs', 'bbox_xywh2cs', '
 # %% ../../nbs/1_foundations/102_bbox.ipynb #c38dc02b
 import sys
 
-import cv2
 import numpy as np
 
 from ..checks import Words, WrongKind, number, one_of, require, size_wh
