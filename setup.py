@@ -45,7 +45,7 @@ setup(
     package_dir={'posebook': 'posebook', 'posebook.nbs': 'nbs',
                  'posebook.data_samples': 'data_samples'},
     package_data={
-        'posebook': ['**/static/*', 'static/*'],
+        'posebook': ['py.typed', '**/static/*', 'static/*'],
         'posebook.nbs': files_below('nbs', '*.ipynb', '*.png', '*.css'),
         'posebook.data_samples': files_below('data_samples', '*'),
     },

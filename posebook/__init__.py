@@ -15,8 +15,8 @@ MOVED = {
                                'posebook.datasets.coco_style', 'posebook.datasets.body'],
     'posebook.datasets.metainfo': ['posebook.structures.metainfo'],
     'posebook.datasets.synthetic': [
-        'posebook.synthetic.bodies', 'posebook.synthetic.drawing', 'posebook.synthetic.scenery',
-        'posebook.synthetic.scenes', 'posebook.synthetic.dataset', 'posebook.synthetic.camera',
+        *(f'posebook.synthetic.{name}' for name in (
+            'dataset', 'scenes', 'scenery', 'bodies', 'drawing', 'camera', 'poses')),
         'posebook.files', 'posebook.book.places'],
     'posebook.datasets.transforms.common': [
         f'posebook.datasets.transforms.{name}'

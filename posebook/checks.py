@@ -68,7 +68,7 @@ def one_of(what: str, value: Any, allowed: Iterable[Any], hint: str = '') -> Any
     """`value` if it is one of `allowed`; ValueError with the closest one otherwise."""
     allowed = tuple(allowed)
     try:
-        ok = value in allowed
+        ok = value in allowed and (isinstance(value, np.generic) or not hasattr(value, 'ndim'))
     except (ValueError, RuntimeError):  # an array answers == with an array
         ok = False
     if not ok and isinstance(value, str):
@@ -88,21 +88,23 @@ def _bounds(kind: str, low, high, above, below, unit: str) -> str:
 def number(what: str, value: Any, *, low: float | None = None, high: float | None = None,
            above: float | None = None, below: float | None = None, unit: str = '',
            hint: str = '', kind: type = Real) -> Any:
-    """`value` if it is a finite number with low <= value <= high and above < value < below.
+    """`value` as Python's own number, if it is finite, low <= value <= high and above < value < below.
 
     Raises: WrongKind unless it is a number, ValueError unless it is in range.
     """
     wanted = _bounds('a number' if kind is Real else 'a whole number', low, high, above, below, unit)
     is_number = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
     require(is_number, what, wanted, value, hint, WrongKind)
-    try:
-        finite = kind is Integral or math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
+    try:  # numbers of numpy and fractions compute in ways of their own; others do not even fit a float
+        plain = value if isinstance(value, (int, float)) else \
+            int(value) if isinstance(value, Integral) else float(value)
+        finite = kind is Integral or math.isfinite(plain)
+    except OverflowError:
         finite = False
-    ok = (finite and (low is None or value >= low) and (high is None or value <= high)
-          and (above is None or value > above) and (below is None or value < below))
+    ok = (finite and (low is None or plain >= low) and (high is None or plain <= high)
+          and (above is None or plain > above) and (below is None or plain < below))
     require(ok, what, wanted, value, hint)
-    return value
+    return plain
 
 
 def whole(what: str, value: Any, *, low: int | None = None, high: int | None = None,
@@ -111,14 +113,16 @@ def whole(what: str, value: Any, *, low: int | None = None, high: int | None = N
     return int(number(what, value, low=low, high=high, unit=unit, hint=hint, kind=Integral))
 
 # %% ../nbs/1_foundations/109_checks.ipynb #5f9aeefc
-def size_wh(what: str, value: Any, hint: str = '') -> tuple[int, int]:
-    """`value` as (w, h), if it is two positive whole numbers; ValueError otherwise."""
+def size_wh(what: str, value: Any, hint: str = '', high: int | None = None) -> tuple[int, int]:
+    """`value` as (w, h), if it is two positive whole numbers, up to `high`; ValueError otherwise."""
     try:
-        both = [float(v) for v in value] if not isinstance(value, (str, bytes)) else ()
-    except (TypeError, ValueError, RuntimeError):
+        both = () if isinstance(value, (str, bytes, set, Mapping)) else \
+            [math.nan if isinstance(v, (str, bytes, bool, np.bool_)) else float(v) for v in value]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         both = ()
-    require(len(both) == 2 and all(v >= 1 and v.is_integer() for v in both),
-            what, '(w, h), two positive whole numbers', value, hint)
+    most = math.inf if high is None else high
+    require(len(both) == 2 and all(1 <= v <= most and v.is_integer() for v in both), what,
+            '(w, h), two positive whole numbers' + (f' up to {high}' if high else ''), value, hint)
     return int(both[0]), int(both[1])
 
 # %% ../nbs/1_foundations/109_checks.ipynb #cf22f0a4
@@ -141,11 +145,18 @@ def keys(what: str, value: Any, needed: Iterable[str] = (),
     return value
 
 # %% ../nbs/1_foundations/109_checks.ipynb #b2f68716
+_FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+
+
 def as_floats(values: Any, what: str = 'values') -> np.ndarray:
     """An array of float32 or float64; other numbers become float32, anything else is an error."""
     try:
         array = np.asarray(values)
-        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        got = Words(f'{type(values).__name__} {shown(values)}')
-    raise WrongKind(f'{what} must be numbers in an array or in lists of equal lengths; got {got}')
+    except (TypeError, ValueError, RuntimeError):  # lists of unequal lengths, a tensor with a gradient
+        array = np.asarray(None)
+    if array.dtype in _FLOATS:
+        return array
+    require(array.dtype.kind in 'fiub', what, 'numbers in an array or in lists of equal lengths', values,
+            error=WrongKind)
+    with np.errstate(over='ignore'):  # of a longer float; infinite is what it is as float32
+        return array.astype(np.float32)

@@ -102,6 +102,8 @@ class Registry:
         args.pop('_scope_', None)
         if isinstance(target, str):
             target = self.get(target) or _raise_unknown(self, target)
+        if not callable(target):
+            raise TypeError(f'{self.name}.build: type must be a name or a class; got {target!r:.80}')
         _check_arguments(target, args)
         return target(**args)
 

@@ -1,9 +1,10 @@
-"""Run the chapters of the book in a real kernel and save their outputs, cleaned.
+"""Run the chapters of the book in a real kernel and save or keep their outputs, cleaned.
 
     python tests/book.py                       run every chapter, report
     python tests/book.py --save nbs/index.ipynb ...   run these, write their outputs back
 """
 import argparse
+import json
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
+KEPT = Path(os.environ.get('POSEBOOK_EXECUTED') or ROOT / 'build/executed')  # chapters as a test run executed them
 LIVE_ONLY = ('application/vnd.jupyter.widget-view+json', 'application/vnd.jupyter.widget-state+json')
 MACHINE_PATH = re.compile(r'(?<![\w.])/(?:root|home|tmp|work|Users|opt|var)/[\w.-]+')
 
@@ -26,13 +28,35 @@ def chapters():
     return sorted(found, key=lambda p: (p.name != 'index.ipynb', p.name))
 
 
-def is_slow(nb):
+def has_slow_cells(path):
     """A chapter that trains for longer says so with a `#| slow` line."""
-    return any(re.search(r'^#\|\s*slow\b', c.source, re.M) for c in nb.cells)
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    return any(re.search(r'^#\|\s*slow\b', ''.join(c['source']), re.M) for c in cells)
 
 
-def run(path, timeout=600):
-    """Execute a chapter from top to bottom; returns the notebook with fresh outputs."""
+def keep(nb, path):
+    """Put an executed chapter where others find it, so that nothing has to be executed twice."""
+    kept = KEPT / path.relative_to(NBS)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(f'.{os.getpid()}.part')
+    nbformat.write(nb, part)
+    part.replace(kept)
+
+
+def executed(path):
+    """A chapter with its outputs: as it was kept, if that is newer than everything it is made of, or run now."""
+    kept = KEPT / path.relative_to(NBS)
+    made_of = [path, *(ROOT / 'posebook').rglob('*.py'), *(ROOT / 'posebook').rglob('*.js')]
+    if not kept.exists() or kept.stat().st_mtime < max(p.stat().st_mtime for p in made_of):
+        keep(clean(run(path)), path)
+    return nbformat.read(kept, as_version=4)
+
+
+def run(path, timeout=3600):
+    """Execute a chapter from top to bottom; returns the notebook with fresh outputs.
+
+    `timeout`: seconds for one cell, a guard against hanging.
+    """
     nb = nbformat.read(path, as_version=4)
     env = dict(os.environ, PYTHONHASHSEED='0',
                PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
@@ -58,6 +82,8 @@ def clean(nb):
             if 'data' in out:
                 for mime in LIVE_ONLY:
                     out.data.pop(mime, None)
+                if 'image/png' in out.data and 'pb-standin' in out.data.get('text/html', ''):
+                    del out.data['text/html']  # the same picture, dressed for JupyterLab
                 if not out.data:
                     continue
                 out.metadata = {}

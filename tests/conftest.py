@@ -1,19 +1,75 @@
-"""Lets the tests import what they share (tests/book.py, tests/loops.py), and settles how hypothesis searches."""
+"""Lets the tests import what they share (tests/book.py, tests/loops.py), settles how hypothesis searches, and deals the
+tests out to the workers of `pytest -n 2`."""
 import os
 import sys
 from pathlib import Path
 
+if 'PYTEST_XDIST_WORKER' in os.environ:  # before numpy is imported: a core is shared by nobody else
+    for library in ('OMP', 'OPENBLAS', 'MKL'):
+        os.environ.setdefault(f'{library}_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait must not keep others from the core
+
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 # on a busy machine a slow example is no bug; a CI that finds something new in an old commit helps nobody
-settings.register_profile('posebook', deadline=None, derandomize='CI' in os.environ)
+settings.register_profile('posebook', max_examples=40, deadline=None, derandomize='CI' in os.environ,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('posebook')
 
+from book import has_slow_cells  # noqa: E402
 from widget_lab import lab, playwright  # noqa: E402, F401  (fixtures of the browser tests)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """With workers, a group of tests goes to one of them, and groups go out in the order that `deal_out` gives them."""
+    if config.getoption('numprocesses', None) and config.option.dist == 'no':
+        config.option.dist, config.option.loadscopereorder = 'loadgroup', False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    asked_for = 'speed' in config.option.markexpr or any('benchmarks' in arg for arg in config.args)
+    speed = [] if asked_for else [i for i in items if i.get_closest_marker('speed')]
+    if speed:
+        items[:] = [i for i in items if i not in speed]
+        config.hook.pytest_deselected(items=speed)
+    if os.environ.get('PYTEST_XDIST_WORKER') or config.getoption('numprocesses', None):
+        deal_out(items)
+
+
+def deal_out(items):
+    """Which tests share a worker, and who goes first.
+
+    All browser tests are one group, since one JupyterLab serves them. Every chapter is a group of its own. Any other
+    file is one, so that its fixtures are made once. The longest start first, so that no worker is left with one of
+    them at the end: the browser, chapters that train, files with slow tests, chapters, the rest.
+    """
+    slow_files = {i.path for i in items if i.get_closest_marker('slow') and not chapter_of(i)}
+
+    def group_and_turn(item):
+        if item.get_closest_marker('browser'):
+            return 'browser', 0
+        if chapter := chapter_of(item):
+            return chapter.stem, 1 if has_slow_cells(chapter) else 3
+        return item.path.stem, 2 if item.path in slow_files else 4
+
+    turns = []
+    for item in items:
+        group, turn = group_and_turn(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+        turns.append(turn)
+    items[:] = [item for _, item in sorted(zip(turns, items), key=lambda pair: pair[0])]
+
+
+def chapter_of(item):
+    """The notebook that a test runs, or None."""
+    runs = item.path.stem == 'test_notebooks' and hasattr(item, 'callspec')
+    return item.callspec.params.get('path') if runs else None
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torchvision
 from torch import nn
 
 import posebook.models  # noqa: F401  (fills the registry)
-from posebook.models.backbones import (BaseBackbone, InvertedResidual, LibraryBackbone, MobileNetV2, ResNet,
-                                       ShuffleNetV2, ShuffleUnit, hrnet_extra)
+from posebook.models.backbones import (InvertedResidual, MobileNetV2, ResNet,
+                                       ShuffleNetV2, ShuffleUnit, hrnet_extra, rename_state_dict)
 from posebook.models.backbones.compact import SE_ACTS
 from posebook.models.backbones.hrformer import LocalWindowSelfAttention
 from posebook.models.backbones.resnet_relatives import SCBottleneck, SCConv, SplitAttention
@@ -252,8 +252,8 @@ def test_simple_baseline_counts(depth, parameters, entries):
     (MobileNetV2, 'mobilenet_v2', 'features'), (ShuffleNetV2, 'shufflenet_v2_x1_0', None)])
 def test_wrapped_networks_are_torchvisions_own(ours, theirs, sizes):
     net, original, x = ours().eval(), torchvision.models.get_model(theirs).eval(), torch.randn(1, 3, 64, 48)
-    report = net.net.load_state_dict(original.state_dict(), strict=False)
-    assert not report.missing_keys and all(k.startswith(('classifier', 'fc')) for k in report.unexpected_keys)
+    theirs = [v for k, v in original.state_dict().items() if not k.startswith(('classifier', 'fc'))]
+    net.load_state_dict(dict(zip(net.state_dict(), theirs, strict=True)))  # the same tensors in the same order
     outputs = []
     last = original.features if sizes else original.conv5
     last.register_forward_hook(lambda m, args, out: outputs.append(out))
@@ -269,7 +269,7 @@ def test_resnet_has_torchvisions_names_and_shapes(depth):
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith('fc.')}
 
 
-def test_adapter_messages_use_the_outside_names():
+def test_adapter_messages_use_the_checkpoints_names():
     model = nn.ModuleDict(dict(backbone=MobileNetV2(.25)))
     state = model.state_dict()
     state['backbone.conv1.conv.weight'] = torch.zeros(3)
@@ -282,11 +282,36 @@ def test_adapter_messages_use_the_outside_names():
     assert 'features' not in str(e.value)
 
 
-def test_adapter_state_shares_memory_with_the_parameters():
-    net = ShuffleNetV2(.5)
+def test_renamed_state_shares_memory_with_the_parameters():
+    inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    rename_state_dict(inner, [('^0', 'conv1'), ('^1', 'bn1')])
+    net = nn.ModuleDict(dict(backbone=inner))
+    assert list(net.state_dict())[:3] == ['backbone.conv1.weight', 'backbone.conv1.bias', 'backbone.bn1.weight']
     inside = {t.data_ptr() for t in (*net.parameters(), *net.buffers())}
     assert {t.data_ptr() for t in net.state_dict().values()} == inside
-    assert isinstance(net, (LibraryBackbone, BaseBackbone)) and not any(k.startswith('net.') for k in net.state_dict())
+    state = net.state_dict()
+    state['backbone.bn1.weight'] = torch.zeros(7)
+    del state['backbone.conv1.bias']
+    with pytest.raises(RuntimeError, match='(?s)"backbone.conv1.bias".*size mismatch for backbone.bn1.weight'):
+        net.load_state_dict(state)
+
+
+@pytest.mark.parametrize('name', [*BACKBONES, 'AlexNet-classifier', 'MobileNetV2-GN', 'ShuffleNetV2-plain'])
+def test_parameters_are_called_as_in_the_state_dict(name):
+    """Or functional_call, and optimizer groups made from names, would not find them."""
+    special = {'AlexNet-classifier': dict(type='AlexNet', num_classes=3),
+               'MobileNetV2-GN': dict(type='MobileNetV2', widen_factor=.25, norm_cfg=dict(type='GN', num_groups=4)),
+               'ShuffleNetV2-plain': dict(type='ShuffleNetV2', widen_factor=.5, norm_cfg=None, act_cfg=None)}
+    net = (MODELS.build(special[name]) if name in special else build(name)).eval()
+    x, state = picture(name.split('-')[0]), net.state_dict()
+    assert {k for k, _ in net.named_parameters()} <= set(state)
+    assert {k for k, _ in (*net.named_parameters(), *net.named_buffers())} >= set(state)
+    with torch.no_grad():
+        maps = flat(torch.func.functional_call(net, state, (x, )))
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(maps, flat(net(x)), strict=True))
+        half = {k: v / 2 if v.is_floating_point() else v for k, v in state.items()}
+        other = flat(torch.func.functional_call(net, half, (x, )))
+        assert not all(torch.equal(a, b) for a, b in zip(maps, other)), 'the given tensors are used'
 
 
 def test_timm_backbone():

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from posebook.checks import shown
 from posebook.codecs import (IntegralRegressionLabel, MegviiHeatmap, MSRAHeatmap, RegressionLabel,
-                             SimCCLabel, UDPHeatmap, check_codec)
+                             SimCCLabel, UDPHeatmap)
+from posebook.testing import check_codec
 
 MAPS, ROWS, LABELS = ('heatmaps',), ('keypoint_x_labels', 'keypoint_y_labels'), ('keypoint_labels',)
 
@@ -340,85 +342,100 @@ msra, udp, megvii = MSRAHeatmap(IN, OUT, 2), UDPHeatmap(IN, OUT), MegviiHeatmap(
 combined, simcc, regression = UDPHeatmap(IN, OUT, 'combined'), SimCCLabel(IN), RegressionLabel(IN)
 integral, standard = IntegralRegressionLabel(IN, OUT, 2), partial(SimCCLabel, IN, 'standard')
 ALL = msra, udp, combined, megvii, simcc, regression, integral
-SIZE = 'must be (w, h), two positive whole numbers; got '
-DIVISIBLE = 'heatmap_size must be (w, h) with input_size divisible by it; got input_size='
-ODD = 'must be an odd whole number of pixels, so that it has a middle; got '
-ABOVE_0 = 'sigma must be above 0, in heatmap pixels; got '
+MAP_SIZE = 'heatmap_size must be (w, h), two positive whole numbers up to 4096; got '
+INPUT_SIZE = 'input_size must be (w, h), two positive whole numbers up to 32766; got '
+SWAPPED = 'heatmap_size must be (w, h), with the proportions of input_size; got input_size='
+ODD = 'must be an odd whole number of pixels up to 4095, so that it has a middle; got '
+SIGMA = 'sigma must be a number from 0.01 to 100, in heatmap pixels; got '
+BINS = 'SimCCLabel: sigma must be a number from 0.01 to 1000, in bins; got '
 
 
 def each(values, call, *words):
     """A row of the table for each value, which comes last in its error if the words end in a blank."""
-    return [(partial(call, v), *(w + repr(v) if w.endswith('got ') else w for w in words)) for v in values]
+    return [(partial(call, v), *(w + shown(v) if w.endswith('got ') else w for w in words)) for v in values]
 
 
 WRONG = [  # a call, and words that its error must have
     # sizes
-    (lambda: MSRAHeatmap(IN, (64, 48), 2), f'{DIVISIBLE}(192, 256), heatmap_size=(64, 48)', 'Did you swap w and h?'),
-    (lambda: MSRAHeatmap((256, 192), OUT, 2), DIVISIBLE, 'Did you swap w and h?'),
-    (lambda: MSRAHeatmap(IN, (50, 64), 2), 'MSRAHeatmap', DIVISIBLE, '(50, 64)'),
-    *each([(48, 64, 1), (0, 64), 48, None], lambda v: MSRAHeatmap(IN, v, 2), 'heatmap_size ' + SIZE),
+    (lambda: MSRAHeatmap(IN, (64, 48), 2), f'{SWAPPED}(192, 256), heatmap_size=(64, 48)', 'Did you swap w and h?'),
+    (lambda: MSRAHeatmap((256, 192), OUT, 2), SWAPPED, 'Did you swap w and h?'),
+    (lambda: MSRAHeatmap(IN, (56, 40), 2), 'MSRAHeatmap', SWAPPED, 'Did you swap w and h?'),
+    *each([(48, 64, 1), (0, 64), (48, 10**400), 48, None], lambda v: MSRAHeatmap(IN, v, 2), 'MSRAHeatmap: ' + MAP_SIZE),
     (lambda: UDPHeatmap(IN, (64, 48)), 'UDPHeatmap', 'Did you swap w and h?'),
     (lambda: UDPHeatmap(IN, (1, 64)), 'heatmap_size must be at least (2, 2); got (1, 64)'),
     (lambda: UDPHeatmap((1, 256), OUT), 'input_size must be at least (2, 2); got (1, 256)'),
     (lambda: MegviiHeatmap(IN, (64, 48), 11), 'MegviiHeatmap', 'Did you swap w and h?'),
-    (lambda: IntegralRegressionLabel(IN, (64, 48), 2), 'Did you swap w and h?'),
+    (lambda: IntegralRegressionLabel(IN, (64, 48), 2), 'IntegralRegressionLabel', 'Did you swap w and h?'),
     *[row for codec in (RegressionLabel, SimCCLabel, on_maps(MSRAHeatmap, heatmap_size=OUT, sigma=2))
-      for row in each([192, (192,), (192, 0), (192.5, 256), (192, 256, 3), (nan, 256), 'ab', None], codec,
-                      ': input_size ' + SIZE)],
+      for row in each([192, (192,), (192, 0), (192.5, 256), (192, 256, 3), (nan, 256), (10**9, 256), 'ab', None], codec,
+                      ': ' + INPUT_SIZE)],
     # options
-    *each([0, -1, nan, inf, '2', None, True, (2, 2)], lambda v: MSRAHeatmap(IN, OUT, v), 'MSRAHeatmap: ' + ABOVE_0),
-    *each([0, nan], lambda v: UDPHeatmap(IN, OUT, sigma=v), 'UDPHeatmap: ' + ABOVE_0),
-    *each([0, nan], lambda v: IntegralRegressionLabel(IN, OUT, v), ABOVE_0),
-    *each([10, 0, -3, 11., '11'], lambda v: MSRAHeatmap(IN, OUT, 2, blur_kernel_size=v), 'blur_kernel_size ' + ODD),
+    *each([0, -1, nan, inf, 1e9, 1e-300, 10**400, '2', None, True, (2, 2)], lambda v: MSRAHeatmap(IN, OUT, v),
+          'MSRAHeatmap: ' + SIGMA),
+    *each([0, nan], lambda v: UDPHeatmap(IN, OUT, sigma=v), 'UDPHeatmap: ' + SIGMA),
+    *each([0, nan], lambda v: IntegralRegressionLabel(IN, OUT, v), 'IntegralRegressionLabel: ' + SIGMA),
+    *each([10, 0, -3, 11., 10**9 + 1, '11', True], lambda v: MSRAHeatmap(IN, OUT, 2, blur_kernel_size=v), 'blur_kernel_size ' + ODD),
     *each([4], lambda v: UDPHeatmap(IN, OUT, blur_kernel_size=v), 'UDPHeatmap: blur_kernel_size ' + ODD),
     *each([10], lambda v: MegviiHeatmap(IN, OUT, v), 'MegviiHeatmap: kernel_size ' + ODD),
     *each([2], lambda v: IntegralRegressionLabel(IN, OUT, 2, blur_kernel_size=v), 'blur_kernel_size ' + ODD),
     *each(['offset', None], lambda v: UDPHeatmap(IN, OUT, v),
           "UDPHeatmap: heatmap_type must be 'gaussian' or 'combined'; got "),
-    *each([0, -1, nan], lambda v: UDPHeatmap(IN, OUT, radius_factor=v), 'UDPHeatmap: radius_factor must be above 0'),
+    *each([0, -1, nan], lambda v: UDPHeatmap(IN, OUT, radius_factor=v), "UDPHeatmap: radius_factor must be a number from 0.0001 to 100, in parts of the map's longer side; got "),
     *each(['laplace', None], lambda v: SimCCLabel(IN, v),
           "SimCCLabel: smoothing_type must be 'gaussian' or 'standard'; got "),
-    *each([0, -1, nan, '6'], lambda v: SimCCLabel(IN, sigma=v), 'SimCCLabel: sigma must be above 0, in bins; got '),
-    *each([0, nan], lambda v: SimCCLabel(IN, sigma=(6, v)), 'sigma must be above 0, in bins; got '),
+    *each([0, -1, nan, '6'], lambda v: SimCCLabel(IN, sigma=v), BINS),
+    *each([0, nan], lambda v: SimCCLabel(IN, sigma=(6, v)), 'sigma must be a number from 0.01 to 1000, in bins; got '),
     *each([(6, 6, 6), (6,)], lambda v: SimCCLabel(IN, sigma=v), 'sigma must be one number or two', 'got '),
-    *each([.3], lambda v: SimCCLabel(IN, sigma=v, use_dark=True), 'use_dark', 'sigma of 0.5 bins or more; got '),
-    *each([0, -2, .5, nan, inf, '2'], lambda v: SimCCLabel(IN, simcc_split_ratio=v),
-          'simcc_split_ratio must be', 'got '),
+    *each([.3], lambda v: SimCCLabel(IN, sigma=v, use_dark=True),
+          'SimCCLabel: sigma must be of 0.5 bins or more, since use_dark blurs by it; got '),
+    *each([0, -2, .5, nan, inf, 1e9, '2'], lambda v: SimCCLabel(IN, simcc_split_ratio=v),
+          'simcc_split_ratio must be a number from 1 to 100, in bins per input pixel; got '),
     *each([1, -.1, nan, 'a'], lambda v: standard(label_smooth_weight=v),
-          'label_smooth_weight must be 0 or more and less than 1; got '),
-    (lambda: SimCCLabel(IN, label_smooth_weight=.1), "works with smoothing_type='standard' only; got 0.1"),
-    *each([0, nan], lambda v: SimCCLabel(IN, decode_beta=v), 'decode_beta must be above 0'),
+          'SimCCLabel: label_smooth_weight must be a number of at least 0 and below 1; got '),
+    (lambda: SimCCLabel(IN, label_smooth_weight=.1), "label_smooth_weight must be 0 unless smoothing_type='standard'; got 0.1. The bump's width is sigma."),
+    *each([0, nan], lambda v: SimCCLabel(IN, decode_beta=v), 'SimCCLabel: decode_beta must be a number of at most 1000000.0 and above 0; got '),
+    *each(['yes', None, 2], lambda v: MSRAHeatmap(IN, OUT, 2, unbiased=v), 'MSRAHeatmap: unbiased must be True or False'),
+    *each(['yes', None, 2], lambda v: IntegralRegressionLabel(IN, OUT, 2, normalize=v),
+          'IntegralRegressionLabel: normalize must be True or False; got '),
+    *[row for name in ('normalize', 'use_dark', 'decode_visibility')
+      for row in each(['yes', None, 2], lambda v, name=name: SimCCLabel(IN, **{name: v}),
+                      f'SimCCLabel: {name} must be True or False; got ')],
     # encode
     *each(ALL, lambda v: v.encode(Z((17, 2))), 'keypoints must be (N, K, 2); got (17, 2)', 'keypoints[None]'),
     *each(ALL, lambda v: v.encode(Z((1, 17, 3))), 'keypoints must be (N, K, 2); got (1, 17, 3)'),
     *[row for codec in ALL
-      for row in each([(17,), (17, 1), (1, 17, 2)], lambda v, codec=codec: codec.encode(Z((1, 17, 2)), Z(v)),
+      for row in each([(17,), (17, 1), (1, 17, 3)], lambda v, codec=codec: codec.encode(Z((1, 17, 2)), Z(v)),
                       'keypoints_visible must be (N, K) = (1, 17); got ')],
+    *each(ALL, lambda v: v.encode(Z((1, 17, 2)), Z((1, 17, 2))), 'must be (N, K) = (1, 17); got (1, 17, 2). Take [..., 0]'),
     # decode
     *each([msra, udp, megvii], lambda v: v.decode(Z((17, 48, 64))),
-          'decode takes maps (K, h, w) with h, w = 64, 48; got (17, 48, 64)', 'Did you swap w and h?'),
+          'encoded must be maps (K, h, w) with h, w = 64, 48; got (17, 48, 64)', 'Did you swap w and h?'),
     *each([(64, 48), ()], lambda v: msra.decode(Z(v)), 'maps (K, h, w) with h, w = 64, 48; got '),
     *each([(1, 17, 64, 48)], lambda v: msra.decode(Z(v)), 'got ', 'Use batch_decode for a batch'),
-    *each([(17, 64, 48)], lambda v: msra.batch_decode(Z(v)), 'batch_decode takes maps (B, K, h, w)', 'got '),
+    *each([(17, 64, 48)], lambda v: msra.batch_decode(Z(v)), 'batch_encoded must be maps (B, K, h, w)', 'got '),
     *each([(2, 17, 48, 64)], lambda v: msra.batch_decode(Z(v)), 'got ', 'Did you swap w and h?'),
     *each([(17, 64, 48)], lambda v: combined.decode(Z(v)), 'got ', '3 maps for each keypoint'),
-    (lambda: simcc.decode(Z((1, 17, 512)), Z((1, 17, 384))), 'simcc_x (N, K, 384) and simcc_y (N, K, 512)',
+    (lambda: simcc.decode(Z((1, 17, 512)), Z((1, 17, 384))), 'SimCCLabel: simcc_x and simcc_y must be (N, K, 384) and (N, K, 512)',
      'got (1, 17, 512) and (1, 17, 384)', 'Did you swap simcc_x and simcc_y?'),
     (lambda: simcc.decode(Z((1, 17, 384)), Z((1, 16, 512))), 'got (1, 17, 384) and (1, 16, 512)'),
-    (lambda: simcc.decode(Z((1, 17, 192)), Z((1, 17, 256))), 'got (1, 17, 192) and (1, 17, 256)'),
-    (lambda: simcc.decode(Z((2, 1, 17, 384)), Z((2, 1, 17, 512))), 'decode takes simcc_x (N, K, 384)'),
-    (lambda: simcc.batch_decode(Z((17, 384)), Z((17, 512))), 'batch_decode takes simcc_x (B, K, 384)', '(17, 384)'),
-    *each([(17, 2), (1, 17, 3)], lambda v: regression.decode(Z(v)), 'decode takes (N, K, 2), x and y, or (N, K, 4)',
+    (lambda: simcc.decode(Z((1, 17, 0)), Z((1, 17, 256))), 'got (1, 17, 0) and (1, 17, 256)'),
+    *each([(0, 17, 64, 0), (0, 0, 0, 0)], lambda v: msra.batch_decode(Z(v)), 'MSRAHeatmap: batch_encoded must be maps', 'got '),
+    (lambda: simcc.decode(Z((2, 1, 17, 384)), Z((2, 1, 17, 512))), 'SimCCLabel: simcc_x and simcc_y must be (N, K, 384) and (N, K, 512)'),
+    (lambda: simcc.batch_decode(Z((17, 384)), Z((17, 512))), 'must be (B, K, 384) and (B, K, 512); got (17, 384) and (17, 512)'),
+    *each([(17, 2), (1, 17, 3)], lambda v: regression.decode(Z(v)), 'RegressionLabel: encoded must be (N, K, 2), x and y, or (N, K, 4)',
           'standard deviations; got '),
-    *each([(1, 17, 2)], lambda v: regression.batch_decode(Z(v)), 'batch_decode takes (B, N, K, 2)', 'got '),
-    *each([(17, 64, 48)], lambda v: integral.decode(Z(v)), 'decode takes (N, K, 2)', 'got '),
+    *each([(1, 17, 2)], lambda v: regression.batch_decode(Z(v)), 'batch_encoded must be (B, N, K, 2)', 'got '),
+    *each([(17, 64, 48)], lambda v: integral.decode(Z(v)), 'IntegralRegressionLabel: encoded must be (N, K, 2)', 'got '),
     # the test kit
     *each([MSRAHeatmap, 3], check_codec, 'codec must be an object with encode and decode; got '),
     (lambda: check_codec(MSRAHeatmap), 'Build it first: MSRAHeatmap(...)'),
-    *each([100, -1], lambda v: check_codec(msra, margin=v), 'leave room inside the input of (192, 256); got '),
+    *each([100], lambda v: check_codec(msra, margin=v), 'room left inside the input of (192, 256); got '),
+    *each([-1, nan, 'x'], lambda v: check_codec(msra, margin=v), 'check_codec: margin must be a number of at least 0; got '),
     (lambda: check_codec(msra, decode_keys='maps'), "items ['heatmaps', 'keypoint_weights']; got ('maps',)"),
+    *each([0, (17,), 'x'], lambda v: check_codec(msra, num_keypoints=v), 'check_codec: num_keypoints must be'),
+    *each([-1, (1, 2, 3), 'x', ('1', 2)], lambda v: check_codec(msra, v), 'check_codec: bound must be'),
     *each(['NaN', ['nan']], lambda v: check_codec(msra, skip=v),
-          "skip must be a list of names out of ['untouched'", 'got ')]
+          "check_codec: skip must be a list of names out of ['untouched'", 'got ')]
 
 
 @pytest.mark.parametrize('call, words', [(call, words) for call, *words in WRONG])

@@ -4,16 +4,16 @@ import json
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posebook.config import Config, ConfigDict, diff_configs, is_name, parse_overrides, parse_value
-from posebook.safe_eval import MAX_DEPTH, MAX_FILE, ConfigError, count_items
+from posebook.config import (MAX_DEPTH, MAX_FILE, MAX_ITEMS, MAX_WORK, Budget, Config, ConfigDict, ConfigError, FileReader, count_items,
+                             diff_configs, is_name, merge, parse_overrides, parse_value)
 
 
 def read(text):
@@ -200,24 +200,112 @@ BOMBS = {
     'find much': "x = ('a' * 900000).strip('b' * 900000)", 'many texts': "x = ['a' * 900000 for i in range(9999)]", 'long path': "_base_ = 'a' * 90000 + '.py'",
     'long key': "x = dict()['a' * 900000]", 'spaces': "x = '{{$a" + ' ' * 200000 + "'\ny = 1 / 0", 'braces in a text': "x = '" + '{{' * 99999 + "'\ny = 1 / 0",
     'large callee': 'for i in range(99999):\n    x = {' + '1: 2, ' * 9999 + '}.get(1)', 'null': 'x = "\0"', 'many names': '\n'.join(f'x{i} = {{{i}: x{i - 1}}}' if i else 'x0 = 1' for i in range(9999)),
+    'formats cut off': "x = list(range(90000))\ny = ('{0!s:.1}' * 10000).format(x)",
+    'percents cut off': "x = list(range(90000))\ny = ('%(a).1s' * 10000) % dict(a=x)",
+    'f-strings cut off': "x = list(range(90000))\nfor i in range(99999):\n    y = f'{x!s:.1}'",
+    'many targets': 'for i in range(99999):\n    ' + 'a = ' * 100000 + '1',
+    'unpacked targets': 'x = [0] * 9999\nfor i in range(99999):\n    ' + 'a, ' * 9999 + ' = x',
+    'long constant in a loop': "for i in range(99999):\n    x = '{{" + 'a' * 400000 + "'",
+    'templates in a loop': "for i in range(99999):\n    x = '" + '{{ a }}' * 50000 + "'",
+    'plain constant in a loop': "for i in range(99999):\n    x = '" + 'a' * 400000 + "'",
+    'deleted from the front': 'x = list(range(99999))\nfor i in range(99999):\n    del x[0]\nfor i in range(10**9):\n    pass',
+    'popped from the front': 'x = list(range(99999))\nfor i in range(99999):\n    x.pop(0)\nfor i in range(10**9):\n    pass',
+    'many ints': "x = [int('9' * 900) for i in range(99999)]",
+    'float of a text': "for i in range(99999):\n    x = float('9' * 900000)",
+    'many statements': 'x=1;' * 131000 + '\nx = 1/0',
+    'joined': "x = ['a' * 9] * 90000\nfor i in range(99999):\n    y = ''.join(x)",
+    'nested comprehensions': 'x = [[[[0 for a in range(300)] for b in range(300)] for c in range(300)] for d in range(300)]',
+    'conditions': 'x = [0 for a in range(99999) if ' + '1 and ' * 50000 + '0]',
+    'set of sets': 'x = {tuple(range(i)) for i in range(9999)}',
+    'sorted often': 'x = list(range(90000))\nfor i in range(99999):\n    x.sort()\n    x.reverse()',
+    'dict union': 'x = {i: i for i in range(9000)}\nfor i in range(99999):\n    y = x | x',
+    'dict copies': 'x = {i: i for i in range(9000)}\nfor i in range(99999):\n    y = {**x}',
+    'dict calls': "x = {f'k{i}': i for i in range(9000)}\nfor i in range(99999):\n    y = dict(**x)",
+    'counted': "x = 'a' * 900000\nfor i in range(99999):\n    y = x.count('a')",
+    'upper': "x = 'a' * 900000\nfor i in range(99999):\n    y = x.upper()",
+    'zip': 'x = [0] * 9000\nfor i in range(99999):\n    y = zip(x, x, x, x)',
+    'sum often': 'x = [0] * 90000\nfor i in range(99999):\n    y = sum(x)',
+    'slices': 'x = [0] * 90000\nfor i in range(99999):\n    y = x[::2]',
+    'stars': 'x = [0] * 90000\nfor i in range(99999):\n    y = max(*x)',
+    'unpack big': 'x = [0] * 90000\nfor i in range(99999):\n    a, b = x',
+    'long names': 'for i in range(99999):\n    ' + 'a' * 400000 + ' = 1',
+    'round floats': 'for i in range(10**5):\n    for j in range(10**5):\n        x = round(1e308, -100)',
+    'int of a float': 'x = int(1e308)', 'mult of a float': 'x = 1e308 * 10\ny = int(x)',
+    'lstrip': "x = ('b' * 900000).lstrip('a' * 900 + 'b')\nfor i in range(99999):\n    y = ('b' * 900000).lstrip('a' * 900 + 'b')",
+    'find': "x = 'a' * 900000\nfor i in range(99999):\n    y = x.find('a' * 900 + 'b')",
+    'in': "x = 'a' * 900000\nfor i in range(99999):\n    y = 'a' * 90000 + 'b' in x",
+    'splitlines': "x = 'a\\n' * 90000\nfor i in range(99999):\n    y = x.splitlines()",
+    'replace chain': "x = 'a'\nfor i in range(99):\n    x = x.replace('a', 'aa')",
+    'compared texts': "x = 'a' * 900000\ny = 'a' * 900000\nfor i in range(99999):\n    z = x + '' == y",
+    'grown by aug': "x = [0]\nfor i in range(99):\n    x += x", 'grown by mul': "x = [0]\nfor i in range(99):\n    x *= 2",
+    'dict grown': "x = dict()\nfor i in range(10**5):\n    x[i] = i\nfor i in range(10**5):\n    x[-i] = i",
+    'list grown': "x = []\nfor i in range(10**5):\n    x.append(i)\nfor i in range(10**5):\n    x.append(i)",
+    'annotations': 'x: ' + '1+' * 900 + '1 = 1\ny = 1/0',
+    'ifs': 'for i in range(99999):\n    if 1 if 1 else 1:\n        for j in range(99999): pass',
+    'setdefault': 'x = dict()\nfor i in range(99999):\n    for j in range(99999):\n        x.setdefault(j, []).append(i)',
+    'bytes of ints': "x = [2**64] * 90000\nfor i in range(99999):\n    y = str(x)",
+    'titles': "x = [2.0**-1074] * 90000\nfor i in range(99999):\n    y = f'{x}'",
+    'percent of numbers': "for i in range(99999):\n    for j in range(99999):\n        x = '%.999f' % 1e308",
 }
 
 
+class Hangs(BaseException):
+    """What a watchdog raises: no error that anybody catches on the way."""
+
+
+@pytest.fixture
+def watchdog():
+    """Ends a test that hangs; what it guards takes a tenth of the time."""
+    def bark(*args):
+        raise Hangs
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize('name', BOMBS)
-def test_limits(name):
-    start = time.process_time()
+def test_limits(name, watchdog):
+    """Refused for what it would cost, before the budget is overdrawn by more than one value's worth."""
+    budget = Budget()
     with pytest.raises(ConfigError) as e:
-        read(BOMBS[name])
-    seconds = time.process_time() - start
-    assert seconds < 3, seconds  # below 1 on a machine that does nothing else
+        FileReader(BOMBS[name], budget=budget).read()
+    assert -MAX_ITEMS <= budget.left < MAX_WORK
     assert len(str(e.value)) < 2000
 
 
+def test_limits_can_be_raised(tmp_path):
+    loop = 'x = 0\nfor i in range(90000):\n    x = x + i + i + i'
+    with pytest.raises(ConfigError, match='500,000 steps, and each file costs 2,000.*limit=10'):
+        Config.fromstring(loop)
+    assert Config.fromstring(loop, limit=10).i == 89999
+    (tmp_path / 'long.py').write_text('# ' + 'x' * MAX_FILE + '\nx = 1')
+    with pytest.raises(ConfigError, match='524,288 letters, and this has more.*limit=10'):
+        Config.fromfile(tmp_path / 'long.py')
+    assert Config.fromfile(tmp_path / 'long.py', limit=2).x == 1
+    for wrong in (0, -1, math.nan, math.inf, 'much', None, True):
+        with pytest.raises(ValueError, match='Config: limit must be a number above 0; got'):
+            Config.fromfile(tmp_path / 'long.py', limit=wrong)
+
+
+def test_the_dumps_of_the_largest_published_models_are_read():
+    """RTMW's: 14 data sets, described four times with a pipeline each, one number on a line: 343,000 letters."""
+    pipeline = 'pipeline=[\n' + "    dict(\n        mapping=[\n" + ''.join(
+        f'            (\n                {i},\n                {i},\n            ),\n' for i in range(100)) + "        ],\n        type='KeypointConverter'),\n]"
+    text = '\n'.join(f"{name} = dict(datasets=[\n" + ''.join(f"dict(type='D{i}', {pipeline}),\n" for i in range(14)) + '])'
+                     for name in ('train', 'val', 'test', 'again'))
+    assert 343_000 < len(text) < MAX_FILE
+    cfg = Config.fromstring(text)
+    assert cfg.again.datasets[13].pipeline[0].mapping[99] == (99, 99) and Config.fromstring(cfg.dump()) == cfg
+
+
+@pytest.mark.slow
 def test_limits_in_memory():
     """All bombs in one process that may have half a gigabyte more than it starts with."""
     code = ('import resource, sys; sys.path.insert(0, "tests"); from test_config import BOMBS, read, ConfigError\n'
             'before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
-            'for text in BOMBS.values():\n'
+            'for text in BOMBS.values():\n    if "range(99999)" in text: continue\n'
             '    try: read(text)\n'
             '    except ConfigError: continue\n'
             '    sys.exit(1)\n'
@@ -225,7 +313,7 @@ def test_limits_in_memory():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(__file__)),
                           env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)))
     assert done.returncode == 0, done.stderr[-2000:]
-    assert float(done.stdout) < 200  # MB
+    assert float(done.stdout) < 500  # MB; half a million letters make a large tree
 
 
 def test_large_files_and_files_that_are_none(tmp_path):
@@ -242,12 +330,52 @@ def test_large_files_and_files_that_are_none(tmp_path):
 
 
 def test_a_doubling_tree_of_bases_ends(family):
-    start = time.process_time()
     family(**{f'f{i}': f"_base_ = ['f{i + 1}.py', 'g{i + 1}.py']" for i in range(40)},
            **{f'g{i}': f"_base_ = ['f{i + 1}.py', 'g{i + 1}.py']" for i in range(41)}, f40='a = 1')
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match='defines|no such file'):
         Config.fromfile('f0.py')
-    assert time.process_time() - start < 5
+
+
+def bases_read(monkeypatch):
+    """A list that fills with the names of the files that are opened."""
+    import posebook.config.reader as reader
+    seen, plain = [], reader.read_text
+    monkeypatch.setattr(reader, 'read_text', lambda path, letters: (seen.append(path.name), plain(path, letters))[1])
+    return seen
+
+
+def test_a_base_that_is_named_twice_is_read_once(family, monkeypatch, watchdog):
+    """41 files that each name two: 2**41 ways lead to the last."""
+    seen = bases_read(monkeypatch)
+    family(**{f'f{i}': f"_base_ = ['f{i + 1}.py', './f{i + 1}.py']\n_x = {i}" for i in range(41)}, f41='_x = [1]')
+    assert Config.fromfile('f0.py') == {}
+    assert seen == [f'f{i}.py' for i in range(42)]
+
+
+@pytest.mark.parametrize('shape', ['chain', 'wide', 'through links', 'in a loop', 'one list'])
+def test_bases_cost_what_they_cost(family, shape, watchdog, monkeypatch):
+    seen = bases_read(monkeypatch)
+    if shape == 'chain':
+        family(**{f'f{i}': f"_base_ = 'f{i + 1}.py'" for i in range(300)}, f300='a = 1')
+    elif shape == 'wide':
+        family(f0=f'_base_ = {[f"f{i}.py" for i in range(1, 400)]}', **{f'f{i}': f'x{i} = 1' for i in range(1, 400)})
+    elif shape == 'through links':  # each file has as many names as there are ways to it
+        folder = family(**{f'f{i}': f"_base_ = ['x/f{i + 1}.py', 'y/f{i + 1}.py']" for i in range(30)}, f30='_a = 1')
+        os.symlink('.', folder / 'x')
+        os.symlink('.', folder / 'y')
+    elif shape == 'in a loop':
+        family(f0="for i in range(99999):\n    _base_ = ['f1.py'] * 50000", f1='_a = 1')
+    else:
+        family(f0="_base_ = ['f1.py'] * 90000", f1='_a = 1')
+    with pytest.raises(ConfigError, match='too much work|levels|has more'):
+        Config.fromfile('f0.py')
+    assert len(seen) <= MAX_WORK / 2000
+
+
+def test_a_shared_base_is_not_shared_in_the_result(family):
+    family(a='_m = dict(k=[1])', b="_base_ = 'a.py'\nx = _base_._m", c="_base_ = 'a.py'\ny = _base_._m\ny.k.append(2)",
+           d="_base_ = ['b.py', 'c.py']\nz = _base_._m\nz.k.append(3)")
+    assert Config.fromfile('d.py') == dict(x=dict(k=[1]), y=dict(k=[1, 2]), z=dict(k=[1, 3]))
 
 
 def test_the_largest_of_usual_configs_fit():
@@ -694,7 +822,8 @@ def test_codecs_that_disagree_and_metainfo_that_cannot_be_read(family):
 
 
 def test_importing_it_is_light():
-    code = 'import sys, posebook.config; print(sorted({"torch", "numpy", "cv2", "matplotlib"} & set(sys.modules)))'
+    code = ('import sys, posebook.config; '
+            'print(sorted({"torch", "torchvision", "matplotlib", "scipy", "IPython", "ipywidgets", "pycocotools"} & set(sys.modules)))')
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
 
 
@@ -730,3 +859,93 @@ def test_keys_with_dots():
     assert cfg['keys'] == {'backbone': dict(mult=4.), 'backbone.layer1': dict(mult=5., decay=0, rate=1), 'norm': dict(mult=3.)}
     with pytest.raises(ConfigError, match='no .layer2'):
         cfg.override('keys.backbone.layer2.mult=1')
+
+
+# ------------------------------------------------------------------------- odd values and odd arguments
+@pytest.mark.parametrize('value', ['[1]', '"yes"', 'None', '{}', '0.5', '(True, )'])
+@pytest.mark.parametrize('text', ['x = dict(_delete_={})', 'x = [dict(a=dict(_delete_={}))]', '_delete_ = {}', 'x = dict(y=1, **{{"_delete_": {}}})'])
+def test_delete_is_true_or_false(value, text):
+    with pytest.raises(ConfigError, match='_delete_ must be True or False; got '):
+        read(text.format(value))
+    with pytest.raises(ConfigError, match='x.a._delete_ must be True or False'):
+        Config(dict(x=dict(a=dict(b=1)))).override(f'x.a=dict(_delete_={value})') if 'x = dict(_d' in text else merge(dict(x=dict(a=dict(_delete_=[1]))), {})
+
+
+@pytest.mark.parametrize('type', [5, None, 1.5, [1], (), dict(a=1), True])
+def test_a_type_that_is_none_is_told(type):
+    from posebook.models import build_model
+    for cfg in (dict(type=type), dict(model=dict(type='TopdownPoseEstimator', backbone=dict(type=type)))):
+        with pytest.raises(TypeError, match="type must be a name or a class; got"):
+            build_model(Config(cfg))
+
+
+@pytest.mark.parametrize('call', [
+    lambda: Config(5), lambda: Config([1]), lambda: Config('a = 1'), lambda: Config.fromstring(5), lambda: Config.fromstring(b'a = 1'),
+    lambda: Config.fromstring('', 'json'), lambda: Config.fromfile(5), lambda: Config.fromfile(None), lambda: Config().merge_from_dict([1]),
+    lambda: Config().merge_from_dict({5: 1}), lambda: Config().override(5), lambda: Config().override([5]), lambda: Config().override([None]),
+    lambda: Config(dict(a=1)).override('a' + '.a' * 5000 + '=1'), lambda: Config(dict(a=1)).override('+' + '.'.join('a' * 100000) + '=1'),
+    lambda: Config(dict(a=[1])).override('a.' + '9' * 5000 + '=1'), lambda: Config.fromfile('a' * 5000 + '.py'), lambda: Config.fromfile('a\0.py'),
+    lambda: Config.fromfile('a' * 5000 + '.json'), lambda: Config.fromstring('{"_base_": "%s.py"}' % ('a' * 5000), '.json'), lambda: Config.fromstring("_base_ = 'a\\0.py'")])
+def test_wrong_arguments_are_errors_of_the_house(call):
+    with pytest.raises(ValueError, match='must be|an override is key=value|levels|items, counted|no such file|a path|too long') as e:
+        call()
+    assert len(str(e.value)) < 20000
+
+
+def test_what_holds_itself_is_refused():
+    d, l = {}, []
+    d['a'], l[:] = [d], [l]
+    for data in (d, dict(x=l)):
+        with pytest.raises(ConfigError, match='too many levels; is a dict or list inside itself?'):
+            Config(data)
+
+
+def test_long_overrides_are_linear(watchdog):
+    numbers = list(range(20_000))
+    assert Config(dict(a=[])).override(f'a={numbers}'.replace(' ', '')).a == numbers
+    words = [f'word{i}' for i in numbers]
+    assert Config(dict(a=[])).override(f'a=[{",".join(words)}]').a == words
+    assert Config(dict(a=[])).override('a=[' + ','.join('[1,x]' for _ in numbers) + ']').a[-1] == [1, 'x']
+    assert Config().override([f'+k{i}={i}' for i in numbers])['k19999'] == 19999
+    assert Config(dict(a=[0] * 20_000)).override([f'a.{i}={i}' for i in numbers]).a == numbers
+    with pytest.raises(ConfigError, match='letters'):
+        parse_value('[' + '1,' * MAX_FILE + ']')
+
+
+@pytest.mark.parametrize('text, value', [("[a,\n b]", ['a', 'b']), ('[é, ü]', ['é', 'ü']), ('[(a), "b"]', ['a', 'b']), ('[*a]', ['*a']), ('[[x],(y,)]', [['x'], ('y',)]),
+                                         ('a\0b', 'a\0b'), ('\udc80', '\udc80'), ('[' * 300, '[' * 300), ('[len("ab"), b]', [2, 'b']), ('[a\r\n,b]', ['a', 'b'])])
+def test_words_in_lists(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize('value', [
+    '{{ _base_.x }}' * 500, '{' * 500 + '{{ a }}', '\ud800', '\x00\r\x85\u2028\x0c', "'\"\\\n", math.inf, -math.inf, -0.0, -5, 2**64, -2**64, 5e-324, set(), {()}, {(1, (2, ))},
+    {1, 'a', None, 2.5, (True, )}, (), (1, ), ((), ), {(): ()}, {None: 1, True: 2, '': 3, 2.5: {}}, {'__debug__': 1, 'None': 2, 'print': 3}, {'a' * 90000: 'b' * 90000}, [[]] * 9, 'a' * 400000])
+def test_odd_values_are_read_back(value):
+    cfg = Config(dict(x=value, y=[value], z=dict(k=value)))
+    assert same(cfg, Config.fromstring(cfg.dump(limit=10), limit=10))
+
+
+def deep_list(n):
+    return [deep_list(n - 1)] if n else []
+
+
+@pytest.mark.parametrize('data', [
+    dict(x='a' * MAX_FILE), dict(x='a' * 2_000_000), dict(x=[0] * 200_000), dict(x=2**65), dict(x=deep_list(70)), dict(x={frozenset([1])}), dict(x=frozenset()), dict(x={1: b''}),
+    dict(x=[[0] * 300] * 400), {'__debug__': 1}, {'match ': 1}, {f'x{i}': [dict(a=[1])] * 300 for i in range(300)}])
+def test_dump_raises_rather_than_write_what_cannot_be_read(data, tmp_path):
+    with pytest.raises(ConfigError, match='written'):
+        Config(data).dump(tmp_path / 'x.py')
+    assert not list(tmp_path.iterdir())
+
+
+def test_dump_follows_links_and_keeps_the_umask(tmp_path):
+    (tmp_path / 'real').mkdir()
+    os.symlink('real/a.py', tmp_path / 'link.py')  # leads to nothing yet
+    before = os.umask(0o077)
+    try:
+        Config(dict(a=1)).dump(tmp_path / 'link.py')
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'link.py').is_symlink() and (tmp_path / 'real/a.py').read_text() == 'a = 1\n'
+    assert (tmp_path / 'real/a.py').stat().st_mode & 0o777 == 0o600

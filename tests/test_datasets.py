@@ -125,7 +125,7 @@ def test_another_skeleton(make):
     info = make_dataset_info('stick', [(n, (9, 9, 9), '', 1.0, 0.1) for n in 'ab'], [])
     dataset = make([{**ANN, 'keypoints': [1, 2, 2, 3, 4, 1]}], metainfo=info)
     assert dataset[0]['keypoints'].shape == (1, 2, 2) and dataset[0]['dataset_name'] == 'stick'
-    with pytest.raises(ValueError, match='none of its 1 annotations.*2 triples.*id 1'):
+    with pytest.raises(ValueError, match='none of its 1 annotations.*2 triples.*id 1.*give its metainfo'):
         make(metainfo=info)
 
 

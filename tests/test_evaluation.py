@@ -301,6 +301,53 @@ def test_no_predictions_at_all_is_zero_and_said(tmp_path):
     assert result['coco/AP'] == 0 and 'no prediction' in result.explain()
 
 
+def test_people_that_nobody_looks_for_are_counted_by_the_true_reason(tmp_path):
+    dataset = make_dataset()
+    samples = samples_of(dataset)
+    for categories, ids in (([7], None), ([1], [1, 2])):
+        data = json.loads(json.dumps(dataset))
+        data['categories'] = [dict(id=i, name='it') for i in categories]
+        for i, ann in enumerate(data['annotations']):
+            ann['category_id'] = ids[i % 2] if ids else 1
+        lost = sum(ann['category_id'] not in categories for ann in data['annotations'])
+        result = run(samples, data, tmp_path)
+        text = str(result.explain())
+        assert f'{lost} annotations are in a category that the file does not list' in text
+        assert 'has an area' not in text or result['coco/AP'] >= 0
+        assert (result['coco/AP'] == -1) == (lost == len(data['annotations']))
+
+
+ODD = {
+    'keypoints': [np.zeros((1, 17)), np.zeros((1, 17, 1)), np.zeros((2, 16, 2)), 'text', None, [[['a']]],
+                  np.zeros((1, 17, 2), object), np.zeros((1, 17, 2), complex), 7],
+    'keypoint_scores': [np.ones(17), np.ones((1, 16)), 'text', None, np.ones((1, 17), object), np.ones((1, 17, 1))],
+    'bboxes': [np.zeros(4), np.zeros((1, 3)), np.zeros((2, 4)), 'text', [['a'] * 4]],
+    'bbox_scores': [np.ones((1, 1)), np.ones(2), 'text', 7, ['a'], [None]],
+}
+
+
+@pytest.mark.parametrize('key, value', [(k, v) for k, values in ODD.items() for v in values], ids=str)
+def test_an_odd_prediction_is_named(tmp_path, key, value):
+    dataset = make_dataset()
+    samples = samples_of(dataset)
+    (tmp_path / 'truth.json').write_text(json.dumps(dataset))
+    odd = dict(samples[0].pred_instances.items()) | {key: value}
+    given = dict(samples[0].gt_instances.items())
+    with pytest.raises(ValueError, match='CocoMetric: pred_instances.* must be .*; got '):
+        CocoMetric(tmp_path / 'truth.json').process(
+            [], [dict(samples[0].metainfo, pred_instances=odd, gt_instances=given)])
+
+
+def test_more_people_than_boxes_are_judged_by_their_extent(tmp_path):
+    dataset = make_dataset()
+    samples = samples_of(dataset)
+    points = samples[0].pred_instances.keypoints
+    twice = dict(keypoints=np.concatenate([points, points + 900]), keypoint_scores=np.ones((2, 17)))
+    one = dict(bbox_scores=np.ones(1), bbox_scales=np.ones((1, 2)))
+    sample = dict(samples[0].metainfo, pred_instances=twice, gt_instances=one)
+    assert 0 < run([sample, *samples[1:]], dataset, tmp_path)['coco/AP'] <= 1
+
+
 def test_result_of_another_metric_gets_a_prefix():
     result = MetricResult({'PCK': 0.5}).prefixed('x')
     assert result == {'x/PCK': 0.5} and 'x/PCK' in repr(result)

@@ -581,7 +581,6 @@ def test_a_tiny_network_learns_sixteen_people_by_heart(name):
     head, codec, options = LEARNERS[name]
     run = overfit(head, codec, **options)
     assert run.pck > .95, f'{name}: PCK@0.05 {run.pck:.3f} after {len(run.losses)} steps'
-    assert run.seconds < 120
 
 
 # ------------------------------------------------------------------------------ rows of bins

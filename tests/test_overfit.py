@@ -32,7 +32,6 @@ def test_a_tiny_network_learns_sixteen_people_by_heart(name):
     head, codec, steps = LEARNERS[name]
     run = overfit(head, codec, steps=steps)
     assert run.pck > .95, f'{name}: PCK@0.05 {run.pck:.3f} after {len(run.losses)} steps'
-    assert run.seconds < 120
     if name == 'visibility':
         said, drawn = visibility(run)
         assert 5 < (~drawn).sum() < drawn.sum()  # or saying yes each time would do

@@ -16,7 +16,7 @@ import json, sys
 from pathlib import Path
 import posebook
 from posebook.cli import book_dir, copy_book
-from posebook.datasets.synthetic import data_samples_dir
+from posebook.book.places import data_samples_dir
 from posebook.registry import KEYPOINT_CODECS, MODELS
 from posebook.widgets import SpacesExplorer
 folder, is_checkout = book_dir()
@@ -51,6 +51,7 @@ def test_wheel_carries_the_book(wheel):
     missing = [p.name for p in chapters() if f'posebook/nbs/{p.relative_to(NBS).as_posix()}' not in names]
     assert missing == []
     assert 'posebook/data_samples/posebook-mini/annotations/person_keypoints_train.json' in names
+    assert 'posebook/py.typed' in names
     assert any(n.startswith('posebook/widgets/static/') and n.endswith('.js') for n in names)
     assert any('LICENSE' in n for n in names)
     assert not any('.ipynb_checkpoints' in n or n.startswith('tests') for n in names)
@@ -83,5 +84,5 @@ def test_requirements_have_bounds():
     assert wanted and all(any(sign in w for sign in ('>=', '==')) for w in wanted)
     pinned = {line.split('==')[0].lower().replace('_', '-') for line in (ROOT / 'constraints.txt').read_text().splitlines()
               if '==' in line}
-    unpinned = [w for w in wanted if Path(w.split('>')[0].split('=')[0]).name.lower() not in pinned]
+    unpinned = [w for w in wanted if Path(w.split('>')[0].split('=')[0]).name.lower().replace('_', '-') not in pinned]
     assert unpinned == [], 'constraints.txt must name the versions that the tests ran with'

@@ -1,26 +1,26 @@
 """Properties of boxes, keypoints, data samples and the three spaces."""
 import copy
 import pickle
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from posebook.structures import (InstanceData, MultilevelPixelData, PixelData, PoseDataSample,
+from posebook.structures import (BaseDataElement, InstanceData, MultilevelPixelData, PixelData, PoseDataSample,
                                  Spaces, bbox_clip_border, bbox_corner2xyxy, bbox_cs2xywh,
                                  bbox_cs2xyxy, bbox_overlaps, bbox_xywh2cs, bbox_xywh2xyxy,
                                  bbox_xyxy2corner, bbox_xyxy2cs, bbox_xyxy2xywh, fit_aspect_ratio,
                                  flip_bbox, flip_keypoints, flip_keypoints_custom_center,
                                  get_pers_warp_matrix, get_udp_warp_matrix, get_warp_matrix,
-                                 keypoint_clip_border, merge_data_samples, revert_heatmap,
+                                 input_to_image, keypoint_clip_border, merge_data_samples, revert_heatmap,
                                  split_instances)
 
-settings.register_profile('quick', max_examples=40, deadline=None)
-settings.load_profile('quick')
 number = st.floats(-500, 500, width=32)
 side = st.floats(1, 500)
 DIRECTIONS = ['horizontal', 'vertical', 'diagonal']
@@ -522,11 +522,70 @@ def test_spaces_crop_agrees_with_transform():
 
 def test_spaces_errors_name_the_argument():
     spaces = Spaces((1, 2), (3, 4), input_size=(12, 16), heatmap_size=(3, 4))
-    with pytest.raises(ValueError, match="target must be 'image'"):
+    with pytest.raises(ValueError, match="Spaces: target must be one of 'image'"):
         spaces.transform([1, 2], 'image', 'heatmap')
-    with pytest.raises(ValueError, match='points must have shape'):
+    with pytest.raises(ValueError, match='Spaces: points must be of shape'):
         spaces.transform([1, 2, 3])
     with pytest.raises(ValueError, match='Did you swap w and h'):
         Spaces((1, 2), (3, 4), input_size=(12, 16), heatmap_size=(4, 3))
     assert spaces.transform(np.zeros((0, 5, 2))).shape == (0, 5, 2)
     assert repr(spaces).startswith('Spaces(image box 3.0 x 4.0 at (1.0, 2.0)')
+
+
+def test_fields_are_written_and_dropped_by_name():
+    g = InstanceData(scores=np.array([.9, .2, .7]))
+    g['names'] = ['ann', 'bob', 'cat']
+    assert g.names == ['ann', 'bob', 'cat'] and g['names'] is g.names and g[[2, 0]].names == ['cat', 'ann']
+    g['scores'] = g.scores * 2
+    assert len(g) == 3 and g[g['scores'] > 1].names == ['ann', 'cat']
+    del g['names']
+    assert g.keys() == ['scores'] and 'names' not in g
+    with pytest.raises(ValueError, match='boxes must have 3 entries'):
+        g['boxes'] = np.zeros((2, 4))
+    for kind in (KeyError, AttributeError):  # as a dict and as an object
+        with pytest.raises(kind, match='InstanceData has no names. It holds'):
+            del g['names']
+    for index in (0, slice(2), [True, False, True]):
+        with pytest.raises(TypeError, match='must be the name of a field'):
+            g[index] = np.zeros(3)
+        with pytest.raises(TypeError, match='must be the name of a field'):
+            del g[index]
+    with pytest.raises(AttributeError, match='reserved'):
+        g['keys'] = [1, 2, 3]
+
+
+@pytest.mark.parametrize('element, name, value', [
+    (BaseDataElement(metainfo=dict(id=3), x=1), 'x', None), (PixelData(x=np.zeros((2, 3))), 'x', None),
+    (MultilevelPixelData(x=[np.zeros((2, 3))]), 'x', [np.ones((1, 2, 3))]),
+    (PoseDataSample(metainfo=dict(id=3), pred_fields=PixelData()), 'pred_fields', None)])
+def test_every_element_drops_fields_by_name(element, name, value):
+    if value is not None:
+        element[name] = value
+        assert element[name][0] is value[0]
+    with pytest.raises(KeyError):
+        del element['gone']
+    del element[name]
+    assert name not in element and element.keys() == []
+    if 'id' in element:  # metainfo too, as in MMEngine
+        del element['id']
+        assert element.all_keys() == []
+
+
+def test_the_way_back_needs_the_crop_and_keeps_what_follows_x_and_y():
+    spaces = Spaces.from_bbox([86, 24, 170, 180], (192, 256), (48, 64))
+    meta = dict(input_size=(192, 256), input_center=spaces.bbox_center, input_scale=spaces.bbox_scale)
+    points = np.random.default_rng(0).uniform(0, 190, (2, 5, 3)).astype(np.float32)
+    back = input_to_image(points, meta)
+    assert back.dtype == np.float32 and np.array_equal(back[..., 2], points[..., 2])
+    assert np.allclose(back[..., :2], spaces.transform(points[..., :2], 'input', 'image'), atol=1e-3)
+    for key in meta:
+        with pytest.raises(KeyError, match=rf"input_to_image: metainfo must be .*; got none of \['{key}'\]"):
+            input_to_image(points, {k: v for k, v in meta.items() if k != key})
+
+
+def test_structures_load_numpy_and_opencv_at_most():
+    """A subprocess: what this process has imported says nothing."""
+    code = ('import sys, posebook.structures; print(*[m for m in ("torch", "torchvision", "matplotlib", "scipy", '
+            '"pandas", "pycocotools", "IPython", "ipywidgets") if m in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ''), done.stdout + done.stderr

@@ -1,6 +1,8 @@
 """The renderer: what the chapter's cells cannot test (files, crashes, caches, other processes)."""
 import hashlib
 import json
+import os
+import stat
 import subprocess
 import sys
 
@@ -8,11 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from posebook.datasets import synthetic
-from posebook.datasets.synthetic import (
-    COCO_SKELETON, KEYPOINT_NAMES, POSES, Capsule, Camera, _LIMITS, _JOINTS, cache_dir,
-    data_samples_dir, draw_body, forward_kinematics, render_scene, sample_pose, synthetic_dataset,
-    write_coco)
+from posebook.book.places import data_samples_dir
+from posebook.files import cache_dir
+from posebook.synthetic import dataset as synthetic
+from posebook.synthetic.camera import Camera
+from posebook.synthetic.dataset import is_complete, synthetic_dataset, write_coco
+from posebook.synthetic.drawing import Capsule, draw_body
+from posebook.synthetic.poses import (COCO_SKELETON, KEYPOINT_NAMES, POSES, _JOINTS, _LIMITS, forward_kinematics,
+                                      sample_pose)
+from posebook.synthetic.scenes import render_scene
 
 
 def digest(scene):
@@ -21,7 +27,7 @@ def digest(scene):
 
 
 def test_same_picture_in_another_process():
-    code = ('import hashlib, json; from posebook.datasets.synthetic import render_scene;'
+    code = ('import hashlib, json; from posebook.synthetic import render_scene;'
             's = render_scene(3, 11); data = s.image.tobytes() + json.dumps(s.annotations).encode()\n'
             'print(hashlib.sha256(data).hexdigest())')
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -88,7 +94,7 @@ def test_labels_agree_with_the_maps(size):
             assert (keypoints[~on] == 0).all()
             assert (keypoints[on, :2] > -.51).all()
             assert (keypoints[on, :2] < np.array(size) - .49).all()
-            for u, v, flag in keypoints[keypoints[:, 2] == 2]:     # visible: on one's own pixels
+            for u, v, _ in keypoints[keypoints[:, 2] == 2]:     # visible: on one's own pixels
                 assert mask[round(v), round(u)]
 
 
@@ -111,7 +117,7 @@ def test_limb_that_points_at_the_camera_is_a_disc():
 
 
 def test_names_are_cocos():
-    metainfo = pytest.importorskip('posebook.datasets.metainfo')
+    metainfo = pytest.importorskip('posebook.structures.metainfo')
     info = metainfo.COCO['keypoint_info']
     assert KEYPOINT_NAMES == tuple(info[i]['name'] for i in range(17))
     names = {frozenset((KEYPOINT_NAMES[a - 1], KEYPOINT_NAMES[b - 1])) for a, b in COCO_SKELETON}
@@ -140,7 +146,7 @@ def test_crash_leaves_no_labels(tmp_path, monkeypatch):
     calls.clear()
     with pytest.raises(KeyboardInterrupt):
         synthetic_dataset(tmp_path / 'b', 5, 1, progress=False)
-    assert not list((tmp_path / 'b').iterdir())
+    assert [p.name for p in (tmp_path / 'b').iterdir()] == ['.lock']
     monkeypatch.undo()
     assert synthetic_dataset(tmp_path / 'b', 2, 1, progress=False).is_dir()
 
@@ -159,6 +165,58 @@ def test_dataset_is_found_again_and_repaired(tmp_path, monkeypatch):
     assert len(json.loads(labels.read_text())['images']) == 1
     other = synthetic_dataset(tmp_path, 2, 1, progress=False, max_people=1)
     assert other != folder and folder.is_dir()
+
+
+@pytest.mark.parametrize('damage', [
+    lambda folder: (folder / 'checksums.json').write_text('[]'),
+    lambda folder: (folder / 'checksums.json').write_text('[' * 100_000),
+    lambda folder: (folder / 'checksums.json').unlink(),
+    lambda folder: (folder / 'annotations/person_keypoints_val.json').write_text('[]'),
+    lambda folder: (folder / 'annotations/person_keypoints_val.json').unlink(),
+    lambda folder: (folder / 'images/train_00001.jpg').write_bytes(
+        (folder / 'images/train_00001.jpg').read_bytes()[:-300]),
+    lambda folder: (folder / 'images/train_00001.jpg').write_bytes(b''),
+    lambda folder: (folder / 'images/train_00001.jpg').unlink(),
+    lambda folder: (folder / 'images/more.jpg').write_bytes(b'?'),
+])
+def test_a_damaged_cache_is_recognised_and_made_again(tmp_path, damage):
+    folder = synthetic_dataset(tmp_path, 2, 1, progress=False)
+    whole = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+    damage(folder)
+    assert not is_complete(folder)
+    assert synthetic_dataset(tmp_path, 2, 1, progress=False) == folder
+    assert {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()} == whole
+
+
+def test_what_a_killed_rendering_left_is_swept_up_and_two_take_turns(tmp_path):
+    code = ('import sys; from posebook.synthetic import synthetic_dataset\n'
+            'print(synthetic_dataset(sys.argv[1], 4, 1, progress=False, seed=int(sys.argv[2])).name)')
+
+    def start(seed):
+        return subprocess.Popen([sys.executable, '-c', code, str(tmp_path), str(seed)],
+                                stdout=subprocess.PIPE, text=True)
+
+    killed = subprocess.Popen([sys.executable, '-c', code.replace('4, 1', '5000, 1'), str(tmp_path), '0'])
+    while not list(tmp_path.glob('.synthetic-*/*/images/*.jpg')):
+        assert killed.poll() is None
+    killed.kill()
+    killed.wait()
+    assert list(tmp_path.glob('.synthetic-*'))
+    runs = [start(seed) for seed in (1, 1, 2)]
+    names = [run.communicate(timeout=300)[0].strip() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({'.lock', *names})
+    assert all(is_complete(tmp_path / name) for name in names)
+
+
+def test_rights_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = synthetic_dataset(tmp_path, 1, 1, progress=False)
+    finally:
+        os.umask(before)
+    for path in (folder, *folder.rglob('*')):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
 
 
 def test_splits_share_no_picture(tmp_path):
@@ -203,10 +261,3 @@ def test_grace_hopper_labels():
     assert len(seen) == label['num_keypoints'] == 7
     assert ((seen >= (x, y)) & (seen < (x + w, y + h))).all()
     assert keypoints[1, 0] > keypoints[2, 0]                       # her left eye is on our right
-
-
-def test_missing_data_samples_says_what_to_do(tmp_path, monkeypatch):
-    import posebook
-    monkeypatch.setattr(posebook, '__file__', str(tmp_path / 'posebook/__init__.py'))
-    with pytest.raises(FileNotFoundError, match='full checkout'):
-        data_samples_dir()

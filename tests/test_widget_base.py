@@ -1,6 +1,7 @@
 """What all widgets share, without a browser: checks, the protocol, and the joining of scripts."""
 import dataclasses
 import re
+from importlib import resources
 
 import matplotlib
 import numpy as np
@@ -10,6 +11,7 @@ from posebook.widgets import PoseWidget, SpacesExplorer, WidgetSettings
 from posebook.widgets.base import COLORS, DECODED, SIDES, _static, join_script, join_style, pose_scene
 
 CANVAS = _static('canvas.js')
+SCRIPTS = sorted(p.name for p in (resources.files('posebook') / 'widgets/static').iterdir() if p.name.endswith('.js'))
 IMPORT = "import { mul } from './canvas.js';\n"
 
 
@@ -53,7 +55,7 @@ def ask(demo, number=1, **changes):
 def test_the_first_state_and_answer_are_there(demo):
     assert demo.state == dict(points=[[1., 2.], [3., 4.]], size=1., which=0, kind='plain', version=0)
     assert demo.result == dict(sum=10.)
-    assert demo.scene == dict(names=['a'], image_size=[5, 4], picture_type='image/png')
+    assert demo.scene == dict(names=['a'], image_size=[5, 4], picture_type='image/png', token=demo.scene['token'])
 
 
 def test_answers_carry_the_tags_of_their_request(demo):

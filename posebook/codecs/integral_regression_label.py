@@ -8,6 +8,7 @@ __all__ = ['IntegralRegressionLabel']
 # %% ../../nbs/3_codecs/305_integral_regression_label.ipynb #d6d08246
 import numpy as np
 
+from ..checks import one_of
 from .base import BaseKeypointCodec
 from .msra_heatmap import MSRAHeatmap
 from .regression_label import RegressionLabel
@@ -20,7 +21,7 @@ class IntegralRegressionLabel(BaseKeypointCodec):
 
     Args:
         input_size: (w, h) of the model's input, in pixels.
-        heatmap_size: (w, h) of the maps, in pixels; `input_size` must be a multiple of it.
+        heatmap_size: (w, h) of the maps, in pixels; `input_size` is best a multiple of it.
         sigma: standard deviation of the bump, in heatmap pixels.
         unbiased: centre bumps on the exact point.
         blur_kernel_size: as in `MSRAHeatmap`; nothing here decodes a map.
@@ -29,12 +30,21 @@ class IntegralRegressionLabel(BaseKeypointCodec):
 
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
     field_mapping_table = dict(heatmaps='heatmaps')
+    decode_keys = ('keypoint_labels',)
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float,
                  unbiased: bool = False, blur_kernel_size: int = 11, normalize: bool = True):
-        self.heatmap_codec = MSRAHeatmap(input_size, heatmap_size, sigma, unbiased, blur_kernel_size)
+        try:
+            self.heatmap_codec = MSRAHeatmap(input_size, heatmap_size, sigma, unbiased, blur_kernel_size)
+        except ValueError as error:
+            raise self._ours(error) from None
         self.keypoint_codec = RegressionLabel(input_size)
-        self.normalize = normalize
+        self.normalize = one_of('IntegralRegressionLabel: normalize', normalize, (True, False))
+
+    @staticmethod
+    def _ours(error: ValueError) -> ValueError:
+        """The same error under this codec's name: the argument is ours."""
+        return type(error)(str(error).replace('MSRAHeatmap', 'IntegralRegressionLabel', 1))
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -44,15 +54,19 @@ class IntegralRegressionLabel(BaseKeypointCodec):
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `keypoint_labels (N, K, 2)`, `heatmaps (K, h, w)`,
         `keypoint_weights (N, K)`, those of `RegressionLabel`."""
-        heatmaps = self.heatmap_codec.encode(keypoints, keypoints_visible)['heatmaps']
+        try:
+            heatmaps = self.heatmap_codec.encode(keypoints, keypoints_visible)['heatmaps']
+        except ValueError as error:
+            raise self._ours(error) from None
         if self.normalize:
             heatmaps = heatmaps / (heatmaps.sum((-2, -1), keepdims=True) + 1e-24)
         return dict(self.keypoint_codec.encode(keypoints, keypoints_visible), heatmaps=heatmaps)
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fractions `(N, K, 2)`, the head's averages -> keypoints `(N, K, 2)`, scores `(N, K)`."""
-        return self.keypoint_codec.decode(encoded)
+        return self.keypoint_codec.from_fractions('IntegralRegressionLabel: encoded', encoded, '(N, K, {})')
 
     def batch_decode(self, batch_encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for `(B, N, K, 2)` at once."""
-        return self.keypoint_codec.batch_decode(batch_encoded)
+        return self.keypoint_codec.from_fractions('IntegralRegressionLabel: batch_encoded', batch_encoded,
+                                                  '(B, N, K, {})')

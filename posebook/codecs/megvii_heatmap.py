@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from .base import BaseHeatmapCodec, check_keypoints, check_odd
-from .utils import (blur_matrix, gaussian_blur, get_heatmap_maximum, over_zeros,
-                                   products, refine_keypoints)
+from .base import BaseHeatmapCodec, check_keypoints
+from .utils import (blur_matrix, gaussian_blur, get_heatmap_maximum, odd_width,
+                                   over_zeros, products, refine_keypoints)
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/307_megvii_heatmap.ipynb #daac4c62
@@ -44,15 +44,17 @@ class MegviiHeatmap(BaseHeatmapCodec):
 
     Args:
         input_size: (w, h) of the model's input, in pixels.
-        heatmap_size: (w, h) of the maps, in pixels; `input_size` must be a multiple of it.
+        heatmap_size: (w, h) of the maps, in pixels; `input_size` is best a multiple of it.
         kernel_size: odd width of the blur, in heatmap pixels, for targets and before decoding.
     """
 
     bytes_at_once = 2**20  # what stays in a processor's cache
+    target_heights = (255.,)
+    presets = {'Megvii': dict(kernel_size=11)}
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], kernel_size: int):
         super().__init__(input_size, heatmap_size)
-        self.kernel_size = check_odd('MegviiHeatmap', 'kernel_size', kernel_size)
+        self.kernel_size = odd_width('MegviiHeatmap: kernel_size', kernel_size)
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `heatmaps (K, h, w)` up to 255, `keypoint_weights (N, K)`.

@@ -8,9 +8,11 @@ __all__ = ['MSRAHeatmap']
 # %% ../../nbs/3_codecs/304_msra_heatmap.ipynb #2dbb7491
 import numpy as np
 
-from .base import BaseHeatmapCodec, check_above_0, check_keypoints, check_odd
+from ..checks import number, one_of
+from .base import BaseHeatmapCodec, check_keypoints
 from .utils import (generate_gaussian_heatmaps, generate_unbiased_gaussian_heatmaps,
-                                   get_heatmap_maximum, refine_keypoints, refine_keypoints_dark)
+                                   get_heatmap_maximum, odd_width, refine_keypoints,
+                                   refine_keypoints_dark)
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/304_msra_heatmap.ipynb #6e2e826d
@@ -20,18 +22,22 @@ class MSRAHeatmap(BaseHeatmapCodec):
 
     Args:
         input_size: (w, h) of the model's input, in pixels.
-        heatmap_size: (w, h) of the maps, in pixels; `input_size` must be a multiple of it.
+        heatmap_size: (w, h) of the maps, in pixels; `input_size` is best a multiple of it.
         sigma: standard deviation of the bump, in heatmap pixels.
         unbiased: centre bumps on the exact point and decode by DARK instead of a quarter step.
         blur_kernel_size: odd width of the blur before DARK's step, in heatmap pixels.
     """
 
+    presets = {'MSRA': dict(sigma=2., unbiased=False),
+               'DARK': dict(sigma=2., unbiased=True, blur_kernel_size=11)}
+
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float,
                  unbiased: bool = False, blur_kernel_size: int = 11):
         super().__init__(input_size, heatmap_size)
-        self.sigma = check_above_0('MSRAHeatmap', 'sigma', sigma, 'heatmap pixels')
-        self.unbiased = unbiased
-        self.blur_kernel_size = check_odd('MSRAHeatmap', 'blur_kernel_size', blur_kernel_size)
+        self.sigma = number('MSRAHeatmap: sigma', sigma, low=0.01, high=max(100, *self.heatmap_size),
+                            unit='heatmap pixels')
+        self.unbiased = one_of('MSRAHeatmap: unbiased', unbiased, (True, False))
+        self.blur_kernel_size = odd_width('MSRAHeatmap: blur_kernel_size', blur_kernel_size)
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `heatmaps (K, h, w)`, `keypoint_weights (N, K)`.

@@ -8,8 +8,9 @@ __all__ = ['RegressionLabel']
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #6fd09bde
 import numpy as np
 
-from .base import BaseKeypointCodec, as_floats, check_keypoints, check_size
-from .utils import without_infinite
+from ..checks import as_floats, require, size_wh
+from .base import LARGEST_INPUT, BaseKeypointCodec, check_keypoints
+from .utils import is_usual, without_infinite, without_overflow
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #c6d944fd
@@ -22,9 +23,11 @@ class RegressionLabel(BaseKeypointCodec):
     """
 
     label_mapping_table = dict(keypoint_labels='keypoint_labels', keypoint_weights='keypoint_weights')
+    decode_keys = ('keypoint_labels',)
+    presets = {'Regression': {}}
 
     def __init__(self, input_size: tuple[int, int]):
-        self.input_size = check_size('RegressionLabel', 'input_size', input_size)
+        self.input_size = size_wh('RegressionLabel: input_size', input_size, high=LARGEST_INPUT)
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `keypoint_labels (N, K, 2)`, `keypoint_weights (N, K)`.
@@ -41,24 +44,33 @@ class RegressionLabel(BaseKeypointCodec):
         in input space, scores `(N, K)`.
 
         The score is 1 minus the mean standard deviation, and 1 where none is given. A keypoint that
-        is NaN or inf comes back at -1 with score 0, and a `RuntimeWarning`.
+        is NaN or inf, or overflows, comes back at -1 with score 0, and a `RuntimeWarning`.
         """
-        return self._decode('decode', encoded, '(N, K, {})')
+        return self.from_fractions('RegressionLabel: encoded', encoded, '(N, K, {})')
 
     def batch_decode(self, batch_encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for `(B, N, K, 2)` or `(B, N, K, 4)` at once."""
-        return self._decode('batch_decode', batch_encoded, '(B, N, K, {})')
+        return self.from_fractions('RegressionLabel: batch_encoded', batch_encoded, '(B, N, K, {})')
 
-    def _decode(self, method: str, encoded: np.ndarray, axes: str) -> tuple[np.ndarray, np.ndarray]:
-        shape = np.shape(encoded)
+    def from_fractions(self, what: str, encoded: np.ndarray, axes: str) -> tuple[np.ndarray, np.ndarray]:
+        """`decode` for any `axes`; `what` is 'Owner: argument', for errors."""
+        numbers = as_floats(encoded, what)
+        shape = numbers.shape
         if len(shape) != axes.count(',') + 1 or shape[-1] not in (2, 4):
-            raise ValueError(f'RegressionLabel: {method} takes {axes.format(2)}, x and y, or '
-                             f'{axes.format(4)}, x, y and their standard deviations; got {shape}')
-        numbers = as_floats(encoded)
+            require(False, what, f'{axes.format(2)}, x and y, or {axes.format(4)}, x, y and their standard '
+                    'deviations', shape)
+        if is_usual(numbers):
+            return self._scaled(numbers)
         finite = without_infinite(numbers, axes=1)
-        keypoints = finite[..., :2] * np.array(self.input_size, np.float32)
-        scores = 1 - finite[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:-1], np.float32)
+        with np.errstate(over='ignore'):
+            keypoints, scores = self._scaled(finite)
         if finite is not numbers:
             lost = ~np.isfinite(numbers).all(-1)
             keypoints[lost], scores[lost] = -1, 0
-        return keypoints, scores
+        return without_overflow(keypoints, scores, -1)
+
+    def _scaled(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints in input space, and scores."""
+        keypoints = numbers[..., :2] * np.array(self.input_size, np.float32)
+        return keypoints, 1 - numbers[..., 2:].mean(-1) if numbers.shape[-1] == 4 else \
+            np.ones(numbers.shape[:-1], np.float32)

@@ -6,14 +6,16 @@
 __all__ = ['bump_windows', 'SimCCLabel']
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #0e46b57a
+import warnings
 from functools import lru_cache
-from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from .base import (BaseKeypointCodec, as_floats, check_above_0, check_keypoints,
-                                  check_size)
-from .utils import get_simcc_maximum, refine_simcc_dark, without_infinite
+from ..checks import Words, as_floats, number, one_of, require, size_wh
+from .base import LARGEST_INPUT, BaseKeypointCodec, check_keypoints
+from .utils import (get_simcc_maximum, is_usual, refine_simcc_dark,
+                                   without_infinite, without_overflow)
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #c472bff4
@@ -52,48 +54,54 @@ class SimCCLabel(BaseKeypointCodec):
     label_mapping_table = dict(keypoint_x_labels='keypoint_x_labels',
                                keypoint_y_labels='keypoint_y_labels',
                                keypoint_weights='keypoint_weights')
+    decode_keys = ('keypoint_x_labels', 'keypoint_y_labels')
+    presets = {'SimCC': dict(smoothing_type='gaussian', sigma=6., simcc_split_ratio=2., normalize=True,
+                             use_dark=False),
+               'SimCC standard': dict(smoothing_type='standard', simcc_split_ratio=2., sigma=6.,
+                                      label_smooth_weight=0.1, use_dark=False)}
 
     def __init__(self, input_size: tuple[int, int], smoothing_type: str = 'gaussian',
                  sigma: float | tuple[float, float] = 6., simcc_split_ratio: float = 2.,
                  label_smooth_weight: float = 0., normalize: bool = True, use_dark: bool = False,
                  decode_visibility: bool = False, decode_beta: float = 150.):
-        self.input_size = check_size('SimCCLabel', 'input_size', input_size)
-        if smoothing_type not in ('gaussian', 'standard'):
-            raise ValueError("SimCCLabel: smoothing_type must be 'gaussian' or 'standard'; "
-                             f'got {smoothing_type!r}')
-        if not isinstance(label_smooth_weight, Real) or not 0 <= label_smooth_weight < 1:
-            raise ValueError('SimCCLabel: label_smooth_weight must be 0 or more and less than 1; '
-                             f'got {label_smooth_weight!r}')
-        if label_smooth_weight and smoothing_type == 'gaussian':
-            raise ValueError("SimCCLabel: label_smooth_weight works with smoothing_type='standard' only; "
-                             f"got {label_smooth_weight} with 'gaussian'. The bump's width is sigma.")
-        self.smoothing_type, self.label_smooth_weight = smoothing_type, label_smooth_weight
-        self.simcc_split_ratio = check_above_0('SimCCLabel', 'simcc_split_ratio', simcc_split_ratio,
-                                               'bins per pixel')
-        if simcc_split_ratio < 1:
-            raise ValueError('SimCCLabel: simcc_split_ratio must be 1 or more bins per input pixel; '
-                             f'got {simcc_split_ratio}')
+        self.input_size = size_wh('SimCCLabel: input_size', input_size, high=LARGEST_INPUT)
+        self.smoothing_type = one_of('SimCCLabel: smoothing_type', smoothing_type, ('gaussian', 'standard'))
+        self.label_smooth_weight = number('SimCCLabel: label_smooth_weight', label_smooth_weight, low=0, below=1)
+        require(not label_smooth_weight or smoothing_type == 'standard', 'SimCCLabel: label_smooth_weight',
+                "0 unless smoothing_type='standard'", label_smooth_weight, "The bump's width is sigma.")
+        self.simcc_split_ratio = number('SimCCLabel: simcc_split_ratio', simcc_split_ratio, low=1, high=100,
+                                        unit='bins per input pixel')
         self._bins = np.rint(np.multiply(self.input_size, self.simcc_split_ratio)).astype(np.int64)
         self.sigma = self._both_sigmas(sigma)
-        self.normalize, self.use_dark, self.decode_visibility = normalize, use_dark, decode_visibility
-        if use_dark and min(self.dark_kernels) < 1:
-            raise ValueError('SimCCLabel: use_dark blurs by sigma and needs a sigma of 0.5 bins or more; '
-                             f'got {sigma}')
-        self.decode_beta = check_above_0('SimCCLabel', 'decode_beta', decode_beta, 'its unit, 1 / score')
+        self.normalize = one_of('SimCCLabel: normalize', normalize, (True, False))
+        self.use_dark = one_of('SimCCLabel: use_dark', use_dark, (True, False))
+        require(not use_dark or min(self.dark_kernels) >= 1, 'SimCCLabel: sigma',
+                'of 0.5 bins or more, since use_dark blurs by it', sigma)
+        require(not use_dark or max(self.bins) <= 2**14, 'SimCCLabel: simcc_split_ratio',
+                f'such that use_dark has at most {2**14} bins along a side', simcc_split_ratio)
+        self.decode_visibility = one_of('SimCCLabel: decode_visibility', decode_visibility, (True, False))
+        self.decode_beta = number('SimCCLabel: decode_beta', decode_beta, above=0, high=1e6)
 
-    @staticmethod
-    def _both_sigmas(sigma) -> np.ndarray:
+    def _both_sigmas(self, sigma: Any) -> np.ndarray:
         """sigma along (x, y), from one number or two."""
-        if np.shape(sigma) not in ((), (2,)):
-            raise ValueError(f'SimCCLabel: sigma must be one number or two, along (x, y); got {sigma!r}')
-        both = (sigma, sigma) if np.shape(sigma) == () else sigma
-        return np.array([check_above_0('SimCCLabel', 'sigma', s, 'bins') for s in both], np.float32)
+        several = isinstance(sigma, (list, tuple)) or getattr(sigma, 'ndim', 0)
+        both = list(sigma) if several else [sigma, sigma]
+        require(len(both) == 2, 'SimCCLabel: sigma', 'one number or two, along (x, y)', sigma)
+        return np.array([number('SimCCLabel: sigma', s, low=0.01, high=max(1000, *self.bins), unit='bins')
+                         for s in both], np.float32)
 
     @property
     def dark_kernels(self) -> list[int]:
         """Odd widths of the blur before DARK along (x, y), in bins: that which has this sigma."""
         widths = [int((20 * sigma - 7) // 3) for sigma in self.sigma]
         return [width - (width % 2 == 0) for width in widths]
+
+    @property
+    def target_heights(self) -> tuple[float, float]:
+        """How high the bump, or the right bin, of a row is, along (x, y)."""
+        if self.smoothing_type == 'standard':
+            return (1 - self.label_smooth_weight,) * 2
+        return tuple(1 / (float(s) * (2 * np.pi)**0.5) if self.normalize else 1. for s in self.sigma)
 
     @property
     def bins(self) -> np.ndarray:
@@ -144,34 +152,55 @@ class SimCCLabel(BaseKeypointCodec):
         With `decode_visibility` the second value is `(scores, visibility)`. Where a row has no value
         above 0 the keypoint is at -1 bin; a row with NaN or inf counts as such, with a `RuntimeWarning`.
         """
-        single = [r[None] if np.ndim(r) == 2 else r for r in (simcc_x, simcc_y)]
-        return self._locate(*self._check_rows('decode', *single, '(N, K, {})'))
+        return self._located(*self._check_rows(simcc_x, simcc_y, '(N, K, {})'))
 
     def batch_decode(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for one person in each of B samples: rows `(B, K, W)` and `(B, K, H)` -> keypoints
         `(B, 1, K, 2)`, scores `(B, 1, K)`."""
-        rows = self._check_rows('batch_decode', simcc_x, simcc_y, '(B, K, {})')
-        return self._locate(*(r[:, None] for r in rows))
+        rows = self._check_rows(simcc_x, simcc_y, '(B, K, {})')
+        return self._located(*(r[:, None] for r in rows))
 
-    def _check_rows(self, method: str, simcc_x: np.ndarray, simcc_y: np.ndarray, axes: str) -> list:
-        """Both sets of rows as floats, finite ones; `ValueError` unless they fit the codec."""
-        shapes, (w, h) = (np.shape(simcc_x), np.shape(simcc_y)), self.bins
-        if len(shapes[0]) != 3 or shapes[0][:-1] != shapes[1][:-1] or (shapes[0][-1], shapes[1][-1]) != (w, h):
-            hint = ' Did you swap simcc_x and simcc_y?' if shapes[0][-1:] + shapes[1][-1:] == (h, w) else ''
-            raise ValueError(f'SimCCLabel: {method} takes simcc_x {axes.format(w)} and simcc_y '
-                             f'{axes.format(h)}; got {shapes[0]} and {shapes[1]}.{hint}')
-        return [without_infinite(as_floats(rows), axes=1) for rows in (simcc_x, simcc_y)]
+    def _check_rows(self, simcc_x: np.ndarray, simcc_y: np.ndarray, axes: str) -> list[np.ndarray]:
+        """Both sets of rows as floats; `ValueError` unless they fit the codec and each other.
+
+        Rows of other lengths are decoded by the codec's bins, as MMPose does, with a warning.
+        """
+        rows = [as_floats(simcc_x, 'SimCCLabel: simcc_x'), as_floats(simcc_y, 'SimCCLabel: simcc_y')]
+        if axes.startswith('(N'):
+            rows = [r[None] if r.ndim == 2 else r for r in rows]
+        (x, y), (w, h) = (r.shape for r in rows), self.bins
+        if len(x) == 3 and x[:2] == y[:2] and (x[2], y[2]) == (w, h):
+            return rows
+        what, got = 'SimCCLabel: simcc_x and simcc_y', Words(f'{x} and {y}')
+        wanted = f'{axes.format(w)} and {axes.format(h)}'
+        require(len(x) == 3 and x[:2] == y[:2] and x[2] and y[2], what, wanted, got)
+        require(w == h or (x[2], y[2]) != (h, w), what, wanted, got, 'Did you swap simcc_x and simcc_y?')
+        warnings.warn(f'{what} should be {wanted}; got {got}. A bin counts as 1 / {self.simcc_split_ratio} '
+                      'input pixels all the same.', stacklevel=3)
+        return rows
+
+    def _located(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple:
+        """`_locate`, without what is NaN, inf or overflows."""
+        if is_usual(simcc_x) and is_usual(simcc_y):
+            return self._locate(simcc_x, simcc_y)
+        simcc_x, simcc_y = without_infinite(simcc_x, axes=1), without_infinite(simcc_y, axes=1)
+        with np.errstate(over='ignore', invalid='ignore'):
+            keypoints, scores = self._locate(simcc_x, simcc_y)
+        scores, *visibility = scores if self.decode_visibility else [scores]
+        keypoints, scores = without_overflow(keypoints, scores, -1 / self.simcc_split_ratio)
+        return keypoints, (scores, *visibility) if visibility else scores
 
     def _locate(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple:
         """Keypoints `(..., K, 2)` and scores of rows `(..., K, W)` and `(..., K, H)`."""
         keypoints, scores = get_simcc_maximum(simcc_x, simcc_y)
         if self.use_dark:
             for axis, rows in enumerate((simcc_x, simcc_y)):
-                keypoints[..., axis] = refine_simcc_dark(keypoints[..., axis], rows,
-                                                         self.dark_kernels[axis])
+                keypoints[..., axis] = refine_simcc_dark(keypoints[..., axis], rows, self.dark_kernels[axis])
         keypoints = keypoints / np.float32(self.simcc_split_ratio)
         if not self.decode_visibility:
             return keypoints, scores
+        # the largest of a softmax is one over the sum; the maximum goes first, so that nothing overflows
         steep = self.decode_beta * self.sigma
-        _, visibility = get_simcc_maximum(simcc_x * steep[0], simcc_y * steep[1], apply_softmax=True)
-        return keypoints, (scores, visibility)
+        largest = [1 / np.exp((rows - rows.max(-1, keepdims=True)) * s).sum(-1)
+                   for rows, s in zip((simcc_x, simcc_y), steep)]
+        return keypoints, (scores, np.minimum(*largest))

@@ -8,9 +8,10 @@ __all__ = ['UDPHeatmap']
 # %% ../../nbs/3_codecs/306_udp_heatmap.ipynb #93fd1fd4
 import numpy as np
 
-from .base import BaseHeatmapCodec, check_above_0, check_keypoints, check_odd
+from ..checks import number, one_of
+from .base import BaseHeatmapCodec, check_keypoints
 from .utils import (blur_maps, generate_offset_heatmap,
-                                   generate_udp_gaussian_heatmaps, get_heatmap_maximum,
+                                   generate_udp_gaussian_heatmaps, get_heatmap_maximum, odd_width,
                                    refine_keypoints_dark_udp)
 from ..registry import KEYPOINT_CODECS
 
@@ -35,19 +36,19 @@ class UDPHeatmap(BaseHeatmapCodec):
     """
 
     use_udp = True
+    presets = {'UDP': dict(heatmap_type='gaussian', sigma=2., blur_kernel_size=11),
+               'UDP combined': dict(heatmap_type='combined', radius_factor=0.0546875, blur_kernel_size=11)}
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int],
                  heatmap_type: str = 'gaussian', sigma: float = 2., radius_factor: float = 0.0546875,
                  blur_kernel_size: int = 11):
         super().__init__(input_size, heatmap_size)
-        if heatmap_type not in ('gaussian', 'combined'):
-            raise ValueError("UDPHeatmap: heatmap_type must be 'gaussian' or 'combined'; "
-                             f'got {heatmap_type!r}')
-        self.heatmap_type = heatmap_type
-        self.sigma = check_above_0('UDPHeatmap', 'sigma', sigma, 'heatmap pixels')
-        self.radius_factor = check_above_0('UDPHeatmap', 'radius_factor', radius_factor,
-                                           "parts of the map's longer side")
-        self.blur_kernel_size = check_odd('UDPHeatmap', 'blur_kernel_size', blur_kernel_size)
+        self.heatmap_type = one_of('UDPHeatmap: heatmap_type', heatmap_type, ('gaussian', 'combined'))
+        self.sigma = number('UDPHeatmap: sigma', sigma, low=0.01, high=max(100, *self.heatmap_size),
+                            unit='heatmap pixels')
+        self.radius_factor = number('UDPHeatmap: radius_factor', radius_factor, low=1e-4, high=100,
+                                    unit="parts of the map's longer side")
+        self.blur_kernel_size = odd_width('UDPHeatmap: blur_kernel_size', blur_kernel_size)
         self._stretch = np.divide(self.input_size, np.subtract(self.heatmap_size, 1))
 
     @property
@@ -93,11 +94,11 @@ class UDPHeatmap(BaseHeatmapCodec):
 
     def _follow_offsets(self, heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """From the top of each blurred disc go where the offsets at that place point to."""
-        w, h = self.heatmap_size
+        h, w = heatmaps.shape[-2:]
         triples = heatmaps.reshape(*heatmaps.shape[:-3], -1, 3, h * w)
         discs = triples[..., 0, :].reshape(*triples.shape[:-2], h, w)
         peaks, scores = get_heatmap_maximum(blur_maps(discs, 2 * self.blur_kernel_size + 1, reflect=True))
         place = (peaks[..., 1] * w + peaks[..., 0]).astype(np.int64)
         steps = np.take_along_axis(triples[..., 1:, :], place[..., None, None], axis=-1)[..., 0]
-        radius = self.radius_factor * max(w, h)
+        radius = self.radius_factor * max(self.heatmap_size)
         return peaks + np.where(peaks < 0, 0, steps * radius), scores

@@ -46,8 +46,10 @@ class DataReport:
         """One warning for all that is broken; a `ValueError` if that leaves nothing."""
         count = sum(map(len, self.broken.values()))
         if not kept and self.total and count:
+            other_body = any('triples' in reason for reason in self.broken)
             raise ValueError(f'{self.file}: none of its {self.total} {self.noun}s can be used. '
-                             f'{self.describe({**self.broken, **self.ordinary})}')
+                             f'{self.describe({**self.broken, **self.ordinary})}' + other_body *
+                             '. If they are of another body, give its metainfo=dict(...)')
         if count:
             warnings.warn(f'{self.file}: {count} broken record(s). {self.describe(self.broken)}',
                           stacklevel=2)

@@ -8,8 +8,8 @@ from .keypoint import flip_keypoints, flip_keypoints_custom_center, keypoint_cli
 from .metainfo import (COCO, MPII, check_dataset_info, load_dataset_info, make_dataset_info,
                        parse_pose_metainfo)
 from .pose_data_sample import (BaseDataElement, InstanceData, MultilevelPixelData, PixelData,
-                               PoseDataSample, merge_data_samples, revert_heatmap, split_instances)
-from .spaces import Spaces
+                               PoseDataSample, merge_data_samples, split_instances)
+from .spaces import Spaces, input_to_image, revert_heatmap
 
 __all__ = [
     'bbox_clip_border', 'bbox_corner2xyxy', 'bbox_cs2xywh', 'bbox_cs2xyxy', 'bbox_overlaps',
@@ -18,5 +18,5 @@ __all__ = [
     'get_warp_matrix', 'flip_keypoints', 'flip_keypoints_custom_center', 'keypoint_clip_border',
     'COCO', 'MPII', 'check_dataset_info', 'load_dataset_info', 'make_dataset_info',
     'parse_pose_metainfo', 'BaseDataElement', 'InstanceData', 'MultilevelPixelData', 'PixelData', 'PoseDataSample',
-    'merge_data_samples', 'revert_heatmap', 'split_instances', 'Spaces'
+    'input_to_image', 'merge_data_samples', 'revert_heatmap', 'split_instances', 'Spaces'
 ]

@@ -11,7 +11,7 @@ __all__ = ['CodecLab', 'CodecLabSettings', 'HRNetExplorer', 'HRNetSettings', 'He
            'SpacesSettings', 'WidgetSettings']
 
 # these import torch, so only when they are asked for
-_LATER = {'HRNetExplorer': 'hrnet_explorer', 'HRNetSettings': 'hrnet_explorer',
+_LATER = {'HRNetExplorer': 'hrnet.explorer', 'HRNetSettings': 'hrnet.explorer',
           'LossExplorer': 'loss_explorer', 'LossSettings': 'loss_explorer'}
 
 

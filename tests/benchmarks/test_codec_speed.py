@@ -2,11 +2,8 @@
 
     pytest -s tests/benchmarks/test_codec_speed.py            prints the ratios
 
-Both sides of a ratio are timed in turns within one test, and the fastest round of each counts: a busy machine
-only adds time. Values are compared before anything is timed.
+Values are compared before anything is timed.
 """
-import time
-
 import cv2
 import loops
 import numpy as np
@@ -14,6 +11,9 @@ import pytest
 
 from posebook.codecs import (IntegralRegressionLabel, MegviiHeatmap, MSRAHeatmap, RegressionLabel, SimCCLabel,
                              UDPHeatmap)
+from timing import print_ratio
+
+pytestmark = pytest.mark.speed
 
 SIZES = dict(input_size=(192, 256), heatmap_size=(48, 64))
 CODECS = {'MSRA': MSRAHeatmap(**SIZES, sigma=2), 'DARK': MSRAHeatmap(**SIZES, sigma=2, unbiased=True),
@@ -43,44 +43,22 @@ def scene():
     return rng.uniform([0, 0], [191, 255], (1, 17, 2)).astype(np.float32), np.ones((1, 17), np.float32)
 
 
-def in_turns(slow, fast, rounds=30, calls=20):
-    """Microseconds a call of both, each the fastest of its rounds, timed in turns."""
-    def microseconds(function):
-        start = time.perf_counter()
-        for _ in range(calls):
-            function()
-        return (time.perf_counter() - start) / calls * 1e6
-
-    microseconds(slow), microseconds(fast)  # caches, and tables that are made once
-    return np.min([(microseconds(slow), microseconds(fast)) for _ in range(rounds)], axis=0)
-
-
-def at_least(factor, name, slow, fast, **how):
-    """Fail unless `fast` needs `factor` times less than `slow`; a second try where a machine was very busy."""
-    for _ in range(2):
-        before, after = in_turns(slow, fast, **how)
-        print(f'\n{name:24}{before:8.1f} us {after:8.1f} us {before / after:6.1f} times')
-        if before / after >= factor:
-            return
-    raise AssertionError(f'{name}: {before:.0f} us and {after:.0f} us, {before / after:.1f} times, not {factor}')
-
-
 @pytest.mark.parametrize('name', ENCODE_LOOPS)
-def test_encode_is_8_times_faster(name, scene):
+def test_encode_beside_a_loop(name, scene):
     codec, loop = CODECS[name], ENCODE_LOOPS[name]
     want, got = loop(codec, *scene), codec.encode(*scene)
     for key in want:
         np.testing.assert_allclose(got[key], want[key], atol=3e-6 * max(1, want[key].max()), err_msg=key)
-    at_least(8, f'{name} encode', lambda: loop(codec, *scene), lambda: codec.encode(*scene))
+    print_ratio(f'{name} encode, loop / codec', lambda: loop(codec, *scene), lambda: codec.encode(*scene))
 
 
 @pytest.mark.parametrize('name', DECODE_LOOPS)
-def test_decode_is_15_times_faster(name, scene):
+def test_decode_beside_a_loop(name, scene):
     codec, loop = CODECS[name], DECODE_LOOPS[name]
     heatmaps = codec.encode(*scene)['heatmaps']
     for got, want in zip(codec.decode(heatmaps), loop(codec, heatmaps)):
         np.testing.assert_allclose(got, want, atol=1e-3)
-    at_least(15, f'{name} decode', lambda: loop(codec, heatmaps), lambda: codec.decode(heatmaps))
+    print_ratio(f'{name} decode, loop / codec', lambda: loop(codec, heatmaps), lambda: codec.decode(heatmaps))
 
 
 def predictions(codec, scene):
@@ -91,14 +69,14 @@ def predictions(codec, scene):
 
 
 @pytest.mark.parametrize('name', BATCH_CODECS)
-def test_a_batch_of_64_is_cheaper_than_64_alone(name, scene):
+def test_a_batch_of_64_beside_64_alone(name, scene):
     codec = BATCH_CODECS[name]
     single = predictions(codec, scene)
     batch = [np.repeat(a if isinstance(codec, SimCCLabel) else a[None], 64, axis=0) for a in single]
     for one, many in zip(codec.decode(*single), codec.batch_decode(*batch)):
         np.testing.assert_allclose(many, np.repeat(one[None], 64, axis=0), atol=1e-4)
-    at_least(1, f'{name} batch of 64', lambda: [codec.decode(*single) for _ in range(64)],
-             lambda: codec.batch_decode(*batch), rounds=12, calls=1)
+    print_ratio(f'{name}, 64 alone / a batch of 64', lambda: [codec.decode(*single) for _ in range(64)],
+                lambda: codec.batch_decode(*batch), rounds=12, calls=1)
 
 
 @pytest.mark.parametrize('how', ['codec', 'loop'])

@@ -8,6 +8,7 @@ __all__ = ['keypoint_pck_accuracy', 'pose_pck_accuracy', 'simcc_pck_accuracy', '
 # %% ../../../nbs/6_evaluation/601_keypoint_eval.ipynb #a657232e
 import numpy as np
 
+from ...checks import Words, require
 from ...codecs.utils import get_heatmap_maximum, get_simcc_maximum
 
 # %% ../../../nbs/6_evaluation/601_keypoint_eval.ipynb #56a03e88
@@ -19,17 +20,17 @@ def _normalised_distances(pred: np.ndarray, gt: np.ndarray, mask: np.ndarray,
     Each axis is divided by its own factor before the length is taken.
     """
     pred, gt, mask = np.asarray(pred), np.asarray(gt), np.asarray(mask, dtype=bool)
-    if pred.ndim != 3 or pred.shape != gt.shape:
-        raise ValueError(f'pred and gt must both be (N, K, D); got {pred.shape} and {gt.shape}. '
-                         'Add an instance axis to a single person: keypoints[None].')
-    if mask.shape != pred.shape[:2]:
-        raise ValueError(f'mask must be (N, K) = {pred.shape[:2]}; got {mask.shape}')
+    require(pred.ndim == 3 and pred.shape == gt.shape, 'keypoint accuracy: pred and gt',
+            'both (N, K, D)', Words(f'{pred.shape} and {gt.shape}'),
+            'Add an instance axis to a single person: keypoints[None].')
+    require(mask.shape == pred.shape[:2], 'keypoint accuracy: mask', f'(N, K) = {pred.shape[:2]}',
+            mask.shape)
     factor = np.asarray(norm_factor)
-    try:
-        factor = np.broadcast_to(factor, (len(pred), pred.shape[2]))
-    except ValueError:
-        raise ValueError(f'norm_factor must be (N, D) = {(len(pred), pred.shape[2])}, one length '
-                         f'for each instance and axis; got {factor.shape}') from None
+    wanted = len(pred), pred.shape[2]
+    require(factor.ndim < 3 and all(n in (1, m) for n, m in zip(factor.shape[::-1], wanted[::-1])),
+            'keypoint accuracy: norm_factor', f'(N, D) = {wanted}, one length for each instance '
+            'and axis', factor.shape)
+    factor = np.broadcast_to(factor, wanted)
     scored = mask & (factor != 0).all(axis=1)[:, None]
     divisor = np.where(factor > 0, factor, 1e6)[:, None]  # MMPose: a negative length is "huge"
     distances = np.linalg.norm((pred - gt) / divisor, axis=-1)
@@ -78,9 +79,8 @@ def pose_pck_accuracy(output: np.ndarray, target: np.ndarray, mask: np.ndarray,
         acc (K,), avg_acc, cnt as in `keypoint_pck_accuracy`; (None, 0, 0) without keypoints.
     """
     output, target = np.asarray(output), np.asarray(target)
-    if output.ndim != 4 or output.shape != target.shape:
-        raise ValueError('output and target must both be (N, K, H, W); '
-                         f'got {output.shape} and {target.shape}')
+    require(output.ndim == 4 and output.shape == target.shape, 'pose_pck_accuracy: output and target',
+            'both (N, K, H, W)', Words(f'{output.shape} and {target.shape}'))
     n, k, h, w = output.shape
     if k == 0:
         return None, 0, 0
@@ -106,11 +106,11 @@ def simcc_pck_accuracy(output: tuple[np.ndarray, np.ndarray], target: tuple[np.n
 
     Returns: acc (K,), avg_acc, cnt as in `keypoint_pck_accuracy`.
     """
-    (pred_x, pred_y), (gt_x, gt_y) = output, target
-    if np.shape(pred_x) != np.shape(gt_x) or np.shape(pred_y) != np.shape(gt_y):
-        raise ValueError('output and target must be pairs of rows (N, K, Wx) and (N, K, Wy), of the '
-                         f'same shapes; got {np.shape(pred_x)}, {np.shape(pred_y)} and '
-                         f'{np.shape(gt_x)}, {np.shape(gt_y)}')
+    pred_x, pred_y = output
+    shapes = [[np.shape(row) for row in rows] for rows in (output, target)]
+    require(shapes[0] == shapes[1] and all(len(s) == 3 for s in shapes[0]),
+            'simcc_pck_accuracy: output and target', 'pairs of rows (N, K, Wx) and (N, K, Wy), of '
+            'the same shapes', Words(f'{shapes[0]} and {shapes[1]}'))
     if normalize is None:
         size = [int(np.shape(row)[-1] / simcc_split_ratio) for row in (pred_y, pred_x)]
         normalize = np.tile(np.array([size]), (len(pred_x), 1))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...checks import keys, number, require
+
 # %% ../../../nbs/6_evaluation/602_oks_nms.ipynb #2a147744
 COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
                0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089)
@@ -31,9 +33,9 @@ def object_keypoint_similarity(pred: np.ndarray, gt: np.ndarray, area: np.ndarra
     Source: COCO keypoint challenge 2016 (Lin et al., "Microsoft COCO", ECCV 2014).
     """
     sigmas = np.asarray(sigmas)
-    if sigmas.shape != np.shape(gt)[-2:-1]:
-        raise ValueError(f'sigmas must hold one value for each of the {np.shape(gt)[-2]} '
-                         f'keypoints; got shape {sigmas.shape}. There is no default that fits.')
+    require(sigmas.shape == np.shape(gt)[-2:-1], 'object_keypoint_similarity: sigmas',
+            f'one value for each of the {np.shape(gt)[-2]} keypoints', sigmas,
+            'There is no default that fits.')
     squared = ((np.asarray(pred) - np.asarray(gt))**2).sum(-1)  # (..., K)
     scale = 2 * (2 * sigmas)**2 * (np.asarray(area)[..., None] + np.spacing(1))
     similarity = np.exp(-squared / scale)
@@ -58,13 +60,12 @@ def oks_iou(g: np.ndarray, d: np.ndarray, a_g: float, a_d: np.ndarray,
         (N,) float32.
     """
     g, d, a_d = np.asarray(g), np.asarray(d), np.asarray(a_d)
-    if g.ndim != 1 or g.size % 3:
-        raise ValueError(f'g must be (K*3,), one flat pose [x, y, score, ...]; got {g.shape}')
+    require(g.ndim == 1 and g.size % 3 == 0, 'oks_iou: g', '(K*3,), one flat pose [x, y, score, ...]',
+            g.shape)
     sigmas = np.asarray(COCO_SIGMAS if sigmas is None else sigmas)
     if not len(d):
         return np.zeros(0, dtype=np.float32)
-    if d.shape[1:] != g.shape:
-        raise ValueError(f'd must be (N, {g.size}) like g; got {d.shape}')
+    require(d.shape[1:] == g.shape, 'oks_iou: d', f'(N, {g.size}) like g', d.shape)
     one, others = g.reshape(-1, 3), d.reshape(len(d), -1, 3)
     visible = None if vis_thr is None else \
         (one[:, 2] > vis_thr) & (others[..., 2] > vis_thr)
@@ -74,11 +75,8 @@ def oks_iou(g: np.ndarray, d: np.ndarray, a_g: float, a_d: np.ndarray,
 # %% ../../../nbs/6_evaluation/602_oks_nms.ipynb #479714b2
 def _unpack(kpts_db: Sequence[dict], score_per_joint: bool):
     """Poses (N, K*3), scores (N,) and areas (N,) of a list of instances."""
-    for key in ('keypoints', 'score', 'area'):
-        missing = [i for i, instance in enumerate(kpts_db) if key not in instance]
-        if missing:
-            raise KeyError(f'kpts_db[{missing[0]}] has no {key!r}; '
-                           f'it holds {sorted(kpts_db[missing[0]])}')
+    for i, instance in enumerate(kpts_db):
+        keys(f'oks_nms: kpts_db[{i}]', instance, ('keypoints', 'score', 'area'))
     poses = np.stack([np.asarray(k['keypoints']).reshape(-1) for k in kpts_db])
     scores = np.array([np.mean(k['score']) if score_per_joint else k['score'] for k in kpts_db])
     return poses, scores, np.array([k['area'] for k in kpts_db])
@@ -148,8 +146,8 @@ def nms(dets: np.ndarray, thr: float) -> list[int]:
     dets = np.asarray(dets)
     if len(dets) == 0:
         return []
-    if dets.ndim != 2 or dets.shape[1] < 5:
-        raise ValueError(f'dets must be (N, 5) [x1, y1, x2, y2, score]; got {dets.shape}')
+    require(dets.ndim == 2 and dets.shape[1] >= 5, 'nms: dets', '(N, 5) [x1, y1, x2, y2, score]',
+            dets.shape)
     low, high = dets[:, :2], dets[:, 2:4]
     area = (high - low + 1).prod(axis=1)
     order, keep = dets[:, 4].argsort()[::-1], []
@@ -177,15 +175,13 @@ def nearby_joints_nms(kpts_db: Sequence[dict], dist_thr: float = 0.05,
     Returns:
         indices to keep, best score first.
     """
-    if dist_thr <= 0:
-        raise ValueError(f'dist_thr must be above 0; got {dist_thr}')
+    number('nearby_joints_nms: dist_thr', dist_thr, above=0)
     if len(kpts_db) == 0:
         return []
     scores = np.array([np.mean(k['score']) if score_per_joint else k['score'] for k in kpts_db])
     poses = np.stack([np.asarray(k['keypoints'])[:, :2] for k in kpts_db])  # (N, K, 2)
     limit = poses.shape[1] // 2 if num_nearby_joints_thr is None else num_nearby_joints_thr
-    if limit >= poses.shape[1]:
-        raise ValueError(f'num_nearby_joints_thr must be below K = {poses.shape[1]}; got {limit}')
+    number('nearby_joints_nms: num_nearby_joints_thr', limit, below=poses.shape[1])
     diagonal = np.linalg.norm(np.ptp(poses, axis=1), axis=-1)
     distance = np.linalg.norm(poses[:, None] - poses[None], axis=-1)  # (N, N, K)
     copies = (distance < dist_thr * diagonal[:, None, None]).sum(-1) > limit

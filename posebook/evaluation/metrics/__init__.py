@@ -1,4 +1,5 @@
 """Metrics that collect predictions batch by batch."""
-from .coco_metric import BaseMetric, CocoMetric, MetricResult
+from .base import BaseMetric, MetricResult
+from .coco_metric import CocoMetric
 
 __all__ = ['BaseMetric', 'CocoMetric', 'MetricResult']

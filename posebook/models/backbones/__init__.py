@@ -1,5 +1,5 @@
 """Backbones: a picture in, a tuple of feature maps out."""
-from .adapter import LibraryBackbone, TIMMBackbone, rename_state_dict
+from .adapter import LibraryBackbone, TIMMBackbone, conv_groups, rename_state_dict
 from .base import BaseBackbone
 from .compact import (AlexNet, InvertedResidual, MobileNetV2, MobileNetV3, ShuffleNetV1,
                       ShuffleNetV2, ShuffleUnit, VGG)
@@ -29,5 +29,5 @@ __all__ = ['AlexNet', 'BaseBackbone', 'BasicBlock', 'Bottleneck', 'CPM', 'CSPNeX
            'ResNetV1d', 'ResidualBlock', 'SCNet', 'SEResNeXt', 'SEResNet', 'ShuffleNetV1',
            'ShuffleNetV2', 'ShuffleUnit', 'SwinTransformer', 'TCN', 'TIMMBackbone', 'VGG',
            'ViPNAS_MobileNetV3', 'ViPNAS_ResNet', 'VisionTransformer', 'conv_bn',
-           'from_official_state_dict', 'hrnet_extra', 'norm_name', 'rename_state_dict',
+           'conv_groups', 'from_official_state_dict', 'hrnet_extra', 'norm_name', 'rename_state_dict',
            'stack_blocks', 'to_official_state_dict']

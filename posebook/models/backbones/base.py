@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..layers import BaseModule, checked
+
 # %% ../../../nbs/4_models/402_base_backbone.ipynb #3edc33d4
-class BaseBackbone(nn.Module):
+class BaseBackbone(BaseModule):
     """A network that turns (B, in_channels, H, W) into a tuple of feature maps.
 
     A subclass sets `frozen_stages` and `norm_eval`, and lists its modules in `stage_parts`.
@@ -26,6 +28,7 @@ class BaseBackbone(nn.Module):
             change them; their scale and shift are still learnt.
     """
 
+    @checked
     def __init__(self, frozen_stages: int = -1, norm_eval: bool = False):
         super().__init__()
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval

@@ -8,16 +8,16 @@ __all__ = ['SE_ACTS', 'AlexNet', 'VGG', 'vgg_classifier', 'MobileNetV2', 'Shuffl
 
 # %% ../../../nbs/4_models/453_compact_cnns.ipynb #503ddfa9
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from .adapter import LibraryBackbone, apply_layer_cfgs
+from .adapter import LibraryBackbone, apply_layer_cfgs, conv_groups
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .resnet import BN, CONV_INIT
-from ..layers import (ConvModule, SELayer, build_activation_layer, initialize,
+from ..layers import (ConvModule, SELayer, build_activation_layer, checked,
                                     make_divisible)
 from ...registry import MODELS
 
@@ -30,7 +30,9 @@ class AlexNet(LibraryBackbone):
     Source: Krizhevsky et al., NIPS 2012; the widths are those of Krizhevsky, 2014.
     """
 
+    @checked
     def __init__(self, num_classes: int = -1, init_cfg: dict | list | None = None):
+        import torchvision
         if num_classes > 0:
             net = torchvision.models.AlexNet(num_classes)
         else:
@@ -44,9 +46,8 @@ class AlexNet(LibraryBackbone):
         super().__init__(net, init_cfg=init_cfg)
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
-        head = [self.net.avgpool, nn.Flatten(), self.net.classifier] \
-            if hasattr(self.net, 'classifier') else []
-        return [[], [self.net.features, *head]]
+        head = [self.avgpool, nn.Flatten(), self.classifier] if hasattr(self, 'classifier') else []
+        return [[], [self.features, *head]]
 
 # %% ../../../nbs/4_models/453_compact_cnns.ipynb #f62749d5
 @MODELS.register_module()
@@ -64,9 +65,11 @@ class VGG(BaseBackbone):
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015.
     """
 
+    default_init = (*CONV_INIT, dict(type='Normal', std=.01, layer='Linear'))
     arch_settings = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3),
                      19: (2, 2, 4, 4, 4)}
 
+    @checked
     def __init__(self, depth: int, num_classes: int = -1, num_stages: int = 5,
                  dilations: Sequence[int] = (1, 1, 1, 1, 1),
                  out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
@@ -100,7 +103,7 @@ class VGG(BaseBackbone):
         if num_classes > 0:
             self.out_indices += (num_stages, )
         self.init_cfg = init_cfg
-        initialize(self, init_cfg, [*CONV_INIT, dict(type='Normal', std=.01, layer='Linear')])
+        self.fill_weights()
         self.freeze()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
@@ -143,28 +146,26 @@ class MobileNetV2(LibraryBackbone):
 
     stage_sizes = (1, 2, 3, 4, 3, 3, 1, 1)
 
+    @checked
     def __init__(self, widen_factor: float = 1., out_indices: Sequence[int] = (7, ),
                  frozen_stages: int = -1, conv_cfg: dict | None = None, norm_cfg: dict = BN,
                  act_cfg: dict = dict(type='ReLU6'), norm_eval: bool = False,
                  with_cp: bool = False, init_cfg: dict | list | None = None):
-        net = torchvision.models.MobileNetV2(num_classes=1, width_mult=widen_factor)
-        del net.classifier
-        bn = apply_layer_cfgs(net, conv_cfg, norm_cfg, act_cfg, nn.ReLU6)
-        places = [f'layer{s + 1}.{i}.' for s, n in enumerate(self.stage_sizes) for i in range(n)]
-        rules = [(r'^features\.0\.', 'conv1.'), (r'^features\.18\.', 'conv2.'),
-                 (r'^features\.(\d+)\.', lambda m: places[int(m[1]) - 1]),
-                 # a block's last convolution and norm stand alone: 1, 2 where nothing is expanded
-                 (r'^(layer1\.0\.conv)\.2\.', r'\1.1.1.'),
-                 (r'^(layer1\.0\.conv\.1)(\.\w+)$', r'\1.0\2'),
-                 (r'(\.conv)\.3\.', r'\1.2.1.'), (r'(\.conv\.2)(\.\w+)$', r'\1.0\2'),
-                 (r'\.0(\.\w+)$', r'.conv\1'), (r'\.1(\.\w+)$', rf'.{bn}\1')]
+        import torchvision
         _check_frozen('MobileNetV2', frozen_stages, 7)
-        super().__init__(net, rules, out_indices, frozen_stages, norm_eval, with_cp,
-                         init_cfg=init_cfg)
+        net = torchvision.models.MobileNetV2(num_classes=1, width_mult=widen_factor)
+        bn = apply_layer_cfgs(net, conv_cfg, norm_cfg, act_cfg, nn.ReLU6)
+        first, *blocks, last = net.features
+        for block in blocks:
+            block.conv = nn.Sequential(*conv_groups(block.conv, bn))
+        rest, parts = iter(blocks), dict(conv1=conv_groups(first, bn)[0])
+        for i, size in enumerate(self.stage_sizes[:-1], 1):
+            parts[f'layer{i}'] = nn.Sequential(*islice(rest, size))
+        parts['conv2'] = conv_groups(last, bn)[0]
+        super().__init__(parts, out_indices, frozen_stages, norm_eval, with_cp, init_cfg=init_cfg)
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
-        layers = iter(self.net.features)
-        return [[next(layers) for _ in range(n)] for n in (1, *self.stage_sizes)]
+        return [[part] for part in self.children()]
 
 
 def _check_frozen(owner: str, frozen_stages: int, last: int) -> None:
@@ -183,6 +184,7 @@ class ShuffleUnit(nn.Module):
     Source: Zhang et al., ShuffleNet, CVPR 2018, figure 2.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, groups: int = 3, stride: int = 1,
                  grouped_first: bool = True, with_cp: bool = False, conv_cfg: dict | None = None,
                  norm_cfg: dict = BN, act_cfg: dict = dict(type='ReLU')):
@@ -223,8 +225,10 @@ class ShuffleNetV1(BaseBackbone):
         frozen_stages, norm_eval: see `BaseBackbone`; with_cp: recompute each block.
     """
 
+    default_init = (dict(type='Constant', val=1., bias=.0001, layer=['_BatchNorm', 'GroupNorm']), )
     widths = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
+    @checked
     def __init__(self, groups: int = 3, widen_factor: float = 1.,
                  out_indices: Sequence[int] = (2, ), frozen_stages: int = -1,
                  conv_cfg: dict | None = None, norm_cfg: dict = BN,
@@ -246,17 +250,16 @@ class ShuffleNetV1(BaseBackbone):
                                          bool(stage or i), with_cp, **cfgs))
                 channels = width
             self.layers.append(nn.Sequential(*units))
-        self._init_weights(init_cfg)
+        self.init_cfg = init_cfg
+        self.fill_weights()
         self.freeze()
 
-    def _init_weights(self, init_cfg: dict | list | None) -> None:
+    def fill_weights(self) -> None:
         """As published: convolutions by 1 / their inputs, norms with a shift of 0.0001."""
-        self.init_cfg = init_cfg
         for name, m in self.named_modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.normal_(m.weight, 0, .01 if 'conv1.' in name else 1 / m.weight.shape[1])
-        initialize(self, init_cfg, [dict(type='Constant', val=1., bias=.0001,
-                                         layer=['_BatchNorm', 'GroupNorm'])])
+        super().fill_weights()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
         return [[self.conv1, self.maxpool], *([layer] for layer in self.layers)]
@@ -289,6 +292,7 @@ class ShuffleNetV2(LibraryBackbone):
     widths = {.5: (48, 96, 192, 1024), 1.: (116, 232, 464, 1024), 1.5: (176, 352, 704, 1024),
               2.: (244, 488, 976, 2048)}
 
+    @checked
     def __init__(self, widen_factor: float = 1., out_indices: Sequence[int] = (3, ),
                  frozen_stages: int = -1, conv_cfg: dict | None = None, norm_cfg: dict = BN,
                  act_cfg: dict = dict(type='ReLU'), norm_eval: bool = False,
@@ -296,21 +300,20 @@ class ShuffleNetV2(LibraryBackbone):
         if widen_factor not in self.widths:
             raise ValueError('ShuffleNetV2: widen_factor must be one of '
                              f'{", ".join(map(str, self.widths))}; got {widen_factor}')
-        net = torchvision.models.ShuffleNetV2([4, 8, 4], [24, *self.widths[widen_factor]], 1)
-        del net.fc
-        bn = apply_layer_cfgs(net, conv_cfg, norm_cfg, act_cfg)
-        branches = {'branch1': f'0.conv 0.{bn} 1.conv 1.{bn}'.split(),
-                    'branch2': f'0.conv 0.{bn} - 1.conv 1.{bn} 2.conv 2.{bn}'.split()}
-        rules = [(r'^stage(\d)', lambda m: f'layers.{int(m[1]) - 2}'), ('^conv5', 'layers.3'),
-                 (r'(branch\d)\.(\d)', lambda m: f'{m[1]}.{branches[m[1]][int(m[2])]}'),
-                 (r'^(conv1|layers\.3)\.0', r'\1.conv'), (r'^(conv1|layers\.3)\.1', rf'\1.{bn}')]
+        import torchvision
         _check_frozen('ShuffleNetV2', frozen_stages, 3)
-        super().__init__(net, rules, out_indices, frozen_stages, norm_eval, with_cp,
-                         init_cfg=init_cfg)
+        net = torchvision.models.ShuffleNetV2([4, 8, 4], [24, *self.widths[widen_factor]], 1)
+        bn = apply_layer_cfgs(net, conv_cfg, norm_cfg, act_cfg)
+        for block in (*net.stage2, *net.stage3, *net.stage4):
+            block.branch1, block.branch2 = (nn.Sequential(*conv_groups(branch, bn))
+                                            for branch in (block.branch1, block.branch2))
+        stages = net.stage2, net.stage3, net.stage4, *conv_groups(net.conv5, bn)
+        parts = dict(conv1=conv_groups(net.conv1, bn)[0], maxpool=net.maxpool,
+                     layers=nn.ModuleList(stages))
+        super().__init__(parts, out_indices, frozen_stages, norm_eval, with_cp, init_cfg=init_cfg)
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:
-        net = self.net
-        return [[net.conv1, net.maxpool], [net.stage2], [net.stage3], [net.stage4], [net.conv5]]
+        return [[self.conv1, self.maxpool], *([layer] for layer in self.layers)]
 
 # %% ../../../nbs/4_models/453_compact_cnns.ipynb #9e412b1c
 SE_ACTS = (dict(type='ReLU'), dict(type='HSigmoid', bias=1., divisor=2.))
@@ -330,6 +333,7 @@ class InvertedResidual(nn.Module):
     Source: Howard et al., Searching for MobileNetV3, ICCV 2019, section 5.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, mid_channels: int, kernel_size: int = 3,
                  groups: int | None = None, stride: int = 1, se_cfg: dict | None = None,
                  with_expand_conv: bool = True, conv_cfg: dict | None = None, norm_cfg: dict = BN,
@@ -370,6 +374,7 @@ class MobileNetV3(BaseBackbone):
         norm_eval: see `BaseBackbone`; with_cp: recompute each block.
     """
 
+    default_init = CONV_INIT
     arch_settings = {  # kernel, middle and output channels, squeeze and excitation, act, stride
         'small': ((3, 16, 16, 1, 'ReLU', 2), (3, 72, 24, 0, 'ReLU', 2), (3, 88, 24, 0, 'ReLU', 1),
                   (5, 96, 40, 1, 'HSwish', 2), (5, 240, 40, 1, 'HSwish', 1),
@@ -384,6 +389,7 @@ class MobileNetV3(BaseBackbone):
                 (5, 672, 160, 1, 'HSwish', 1), (5, 672, 160, 1, 'HSwish', 2),
                 (5, 960, 160, 1, 'HSwish', 1))}
 
+    @checked
     def __init__(self, arch: str = 'small', conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN'), out_indices: Sequence[int] = (-1, ),
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
@@ -403,7 +409,7 @@ class MobileNetV3(BaseBackbone):
             self.add_module(f'layer{i + 1}', block)
             channels = width
         self.init_cfg = init_cfg
-        initialize(self, init_cfg, CONV_INIT)
+        self.fill_weights()
         self.freeze()
 
     def stage_parts(self) -> list[Sequence[nn.Module]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .base import recompute
 from .hrnet import HRNet, check_extra
 from .residual import Bottleneck, conv_bn, stack_blocks
-from ..layers import ConvModule, initialize
+from ..layers import BaseModule, ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/414_hrnet_versions.ipynb #d8bbd671
@@ -24,7 +24,7 @@ def upsample_concat(maps: 'tuple[Tensor, ...]') -> Tensor:
 
 # %% ../../../nbs/4_models/414_hrnet_versions.ipynb #8a367887
 @MODELS.register_module()
-class HRFPN(nn.Module):
+class HRFPN(BaseModule):
     """HRNetV2p: a pyramid for detection, pooled from the concatenation of all branches.
 
     (B, in_channels[i], H / 2**i, W / 2**i) -> `num_outs` maps (B, out_channels, H / 2**i, ...).
@@ -40,6 +40,9 @@ class HRFPN(nn.Module):
     Source: Sun et al., High-Resolution Representations for Labeling Pixels and Regions, 2019.
     """
 
+    default_init = (dict(type='Caffe2Xavier', layer='Conv2d'), )
+
+    @checked
     def __init__(self, in_channels: list[int], out_channels: int, num_outs: int = 5,
                  pooling_type: str = 'AVG', conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None, with_cp: bool = False, stride: int = 1,
@@ -58,7 +61,8 @@ class HRFPN(nn.Module):
         self.fpn_convs = nn.ModuleList(
             ConvModule(out_channels, out_channels, 3, stride=stride, padding=1, **cfgs)
             for _ in range(num_outs))
-        initialize(self, init_cfg, default=[dict(type='Caffe2Xavier', layer='Conv2d')])
+        self.init_cfg = init_cfg
+        self.fill_weights()
 
     def forward(self, maps: 'tuple[Tensor, ...]') -> tuple[Tensor, ...]:
         if [m.shape[1] for m in maps] != self.in_channels:

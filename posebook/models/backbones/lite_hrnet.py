@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, recompute
 from ..layers import (ConvModule, DepthwiseSeparableConvModule, SELayer,
-                                    build_conv_layer, build_norm_layer, initialize)
+                                    build_conv_layer, build_norm_layer, checked)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/457_lite_hrnet.ipynb #26fb9680
@@ -236,6 +236,7 @@ class LiteHRNet(BaseBackbone):
     Source: Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021.
     """
 
+    @checked
     def __init__(self, extra: dict, in_channels: int = 3, conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN'), norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | list | None = (
@@ -258,7 +259,7 @@ class LiteHRNet(BaseBackbone):
             before = after
         self.size_divisor = 4 * 2**max(s['with_fuse'] * (s['num_branches'] - 1) for s in stages)
         self.head_layer = IterativeHead(before, **cfgs) if extra.get('with_head') else None
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         after_stem = [-(-side // 4) * 4 for side in x.shape[-2:]]

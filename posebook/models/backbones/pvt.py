@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import BaseBackbone, check_input, check_out_indices
 from .vit import (PatchEmbed, fit_pos_embed, pair, resize_pos_embed,
                                            to_map)
-from ..layers import build_activation_layer, build_norm_layer, initialize
+from ..layers import DropPath, build_activation_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/463_pvt.ipynb #8271af9f
@@ -81,7 +80,7 @@ class PVTEncoderLayer(nn.Module):
                                               attn_drop_rate, drop_rate, norm_cfg)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = MixFFN(embed_dims, feedforward_channels, act_cfg, drop_rate, use_conv_ffn)
-        self.drop_path = StochasticDepth(float(drop_path_rate), 'row')
+        self.drop_path = DropPath(float(drop_path_rate))
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), grid))
@@ -131,6 +130,7 @@ class PyramidVisionTransformer(BaseBackbone):
     Source: Wang et al., Pyramid Vision Transformer, ICCV 2021.
     """
 
+    @checked
     def __init__(self, pretrain_img_size: int | Sequence[int] = 224, in_channels: int = 3,
                  embed_dims: int = 64, num_stages: int = 4, num_layers: Sequence[int] = (3, 4, 6, 3),
                  num_heads: Sequence[int] = (1, 2, 5, 8), patch_sizes: Sequence[int] = (4, 2, 2, 2),
@@ -157,7 +157,7 @@ class PyramidVisionTransformer(BaseBackbone):
         self.convert_weights = convert_weights
         self.out_indices = check_out_indices(owner, out_indices, num_stages)
         rates = iter(np.linspace(0, drop_path_rate, sum(num_layers)).tolist())
-        self.layers, size = nn.ModuleList(), pair(pretrain_img_size)
+        self.layers, size = nn.ModuleList(), pair(pretrain_img_size, f'{owner}: pretrain_img_size')
         for i, heads in enumerate(num_heads):
             dims, size = embed_dims * heads, [side // patch_sizes[i] for side in size]
             patches = PatchEmbed(in_channels, dims, patch_sizes[i], strides[i], paddings[i],
@@ -170,7 +170,7 @@ class PyramidVisionTransformer(BaseBackbone):
             norm = build_norm_layer(norm_cfg, dims) if norm_after_stage else nn.Identity()
             self.layers.append(nn.ModuleList([patches, nn.ModuleList(blocks), norm]))
             in_channels = dims
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_convert_loaded)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -195,6 +195,7 @@ class PyramidVisionTransformerV2(PyramidVisionTransformer):
     Source: Wang et al., PVT v2, Computational Visual Media 2022.
     """
 
+    @checked
     def __init__(self, **kwargs):
         super().__init__(patch_sizes=(7, 3, 3, 3), paddings=(3, 1, 1, 1), use_abs_pos_embed=False,
                          norm_after_stage=True, use_conv_ffn=True, **kwargs)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .base import BaseBackbone, check_input, check_out_indices
 from .residual import (BasicBlock, Bottleneck, ResidualBlock, conv_bn,
                                                 norm_name, stack_blocks)
-from ..layers import ConvModule, initialize
+from ..layers import ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/451_resnets.ipynb #886e8e24
@@ -48,7 +48,8 @@ class ResNet(BaseBackbone):
     stem_kernel, stem_pool, default_init = 7, True, CONV_INIT
     block_options: dict = {}  # of a relative, set before this constructor builds the blocks
 
-    def __init__(self, depth: int, in_channels: int = 3, stem_channels: int = 64,
+    @checked
+    def __init__(self, depth: int | dict, in_channels: int = 3, stem_channels: int = 64,
                  base_channels: int = 64, expansion: int | None = None, num_stages: int = 4,
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  out_indices: Sequence[int] = (3, ), style: str = 'pytorch',
@@ -73,7 +74,8 @@ class ResNet(BaseBackbone):
             self.add_module(f'layer{i + 1}', layer)
             channels = out_channels
         self.feat_dim = channels
-        self._init_weights(init_cfg, zero_init_residual)
+        self.init_cfg, self.zero_init_residual = init_cfg, zero_init_residual
+        self.fill_weights()
         self.freeze()
 
     def plan(self, depth: int, base_channels: int, expansion: int | None) -> list[tuple]:
@@ -122,12 +124,11 @@ class ResNet(BaseBackbone):
         return nn.Sequential(pool, *conv_bn(in_channels, out_channels, 1, conv_cfg=self.conv_cfg,
                                             norm_cfg=self.norm_cfg))
 
-    def _init_weights(self, init_cfg: dict | list | None, zero_init_residual: bool) -> None:
-        """Fill all weights; with `zero_init_residual`, each block's last norm scales by 0."""
-        self.init_cfg = init_cfg
-        initialize(self, init_cfg, self.default_init)
+    def fill_weights(self) -> None:
+        """As the rules say; with `zero_init_residual`, each block's last norm scales by 0."""
+        super().fill_weights()
         for m in self.modules():
-            if zero_init_residual and isinstance(m, ResidualBlock) \
+            if self.zero_init_residual and isinstance(m, ResidualBlock) \
                     and m.last_norm.weight is not None:
                 nn.init.zeros_(m.last_norm.weight)
 
@@ -161,5 +162,6 @@ class ResNetV1d(ResNet):
     Image Classification, CVPR 2019 (ResNet-D).
     """
 
+    @checked
     def __init__(self, depth: int, **kwargs):
         super().__init__(depth, deep_stem=True, avg_down=True, **kwargs)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .hrformer import WindowMSA, from_windows, to_windows
 from .vit import (FFN, PatchEmbed, fit_padding, fit_pos_embed, pair,
                                            resize_pos_embed)
-from ..layers import build_norm_layer, initialize
+from ..layers import DropPath, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/462_swin.ipynb #3831fd96
@@ -113,7 +112,7 @@ class SwinBlock(nn.Module):
             proj_drop_rate=drop_rate)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)
         self.ffn = FFN(embed_dims, feedforward_channels, act_cfg=act_cfg, ffn_drop=drop_rate)
-        self.drop_path, self.with_cp = StochasticDepth(float(drop_path_rate), 'row'), with_cp
+        self.drop_path, self.with_cp = DropPath(float(drop_path_rate)), with_cp
 
     def _both(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
@@ -159,6 +158,7 @@ class SwinTransformer(BaseBackbone):
     Source: Liu et al., Swin Transformer, ICCV 2021.
     """
 
+    @checked
     def __init__(self, pretrain_img_size: int | Sequence[int] = 224, in_channels: int = 3,
                  embed_dims: int = 96, patch_size: int = 4, window_size: int = 7,
                  mlp_ratio: float = 4, depths: Sequence[int] = (2, 2, 6, 2),
@@ -184,7 +184,7 @@ class SwinTransformer(BaseBackbone):
         patch_norm_cfg = norm_cfg if patch_norm else None
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, norm_cfg=patch_norm_cfg)
         self.absolute_pos_embed, self.grid = None, tuple(
-            side // patch_size for side in pair(pretrain_img_size))
+            side // patch_size for side in pair(pretrain_img_size, 'SwinTransformer: pretrain_img_size'))
         if use_abs_pos_embed:
             self.absolute_pos_embed = nn.Parameter(
                 torch.zeros(1, self.grid[0] * self.grid[1], embed_dims))
@@ -202,7 +202,7 @@ class SwinTransformer(BaseBackbone):
             for c, depth, heads, downsample in zip(widths, depths, num_heads, [*down, None]))
         for i in self.out_indices:
             self.add_module(f'norm{i}', build_norm_layer(norm_cfg, widths[i]))
-        initialize(self, init_cfg)
+        self.fill_weights()
         self.register_load_state_dict_pre_hook(_fit_swin_checkpoint)
         self.freeze()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseHead, to_numpy
-from ..layers import initialize
+from ..layers import checked, initialize
 from ..tta import average, flip_visibility
 from ...registry import MODELS
 
@@ -34,6 +34,7 @@ class VisPredictHead(BaseHead):
         init_cfg: of the visibility's layer; see `posebook.models.layers.initialize`.
     """
 
+    @checked
     def __init__(self, pose_cfg: dict | nn.Module,
                  loss: dict | nn.Module = dict(type='BCELoss', use_target_weight=False,
                                                use_sigmoid=True),
@@ -51,11 +52,11 @@ class VisPredictHead(BaseHead):
         self.use_sigmoid = getattr(self.loss_module, 'use_sigmoid', False)
         layers = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.in_channels, joints)]
         self.vis_head = nn.Sequential(*layers, *([nn.Sigmoid()] if self.use_sigmoid else []))
-        self.init_weights()
+        self.fill_weights()
 
-    def init_weights(self, default: Sequence[dict] = ()) -> None:
+    def fill_weights(self) -> None:
         """Fill the visibility head by `init_cfg`, if there is one; the wrapped head has its own."""
-        initialize(self.vis_head, self.init_cfg, default=default)
+        initialize(self.vis_head, self.init_cfg)
 
     def vis_forward(self, feats: Any) -> Tensor:
         """Features -> (B, K): probabilities, or logits without `use_sigmoid`."""

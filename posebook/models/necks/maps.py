@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvModule, initialize
+from ...checks import one_of
+from ..layers import BaseModule, ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/470_necks.ipynb #5e3b7acb
 @MODELS.register_module()
-class GlobalAveragePooling(nn.Module):
+class GlobalAveragePooling(BaseModule):
     """The mean over all pixels: each (B, C, H, W) becomes (B, C).
 
     Takes one map, or a tuple or list of maps, and gives back the same kind. Raises TypeError for
@@ -34,7 +35,7 @@ class GlobalAveragePooling(nn.Module):
 
 # %% ../../../nbs/4_models/470_necks.ipynb #3ed6511c
 @MODELS.register_module()
-class FeatureMapProcessor(nn.Module):
+class FeatureMapProcessor(BaseModule):
     """Select, concatenate, rectify, rescale: maps (B, C_i, H_i, W_i) -> a tuple of maps.
 
     A single map, not in a tuple or list, comes back as a single map.
@@ -47,6 +48,7 @@ class FeatureMapProcessor(nn.Module):
         align_corners: of both resizings, see `torch.nn.functional.interpolate`.
     """
 
+    @checked
     def __init__(self, select_index: int | Sequence[int] | None = None, concat: bool = False,
                  scale_factor: float = 1.0, apply_relu: bool = False,
                  align_corners: bool = False):
@@ -89,7 +91,7 @@ class FeatureMapProcessor(nn.Module):
 
 # %% ../../../nbs/4_models/470_necks.ipynb #d6c35c00
 @MODELS.register_module()
-class ChannelMapper(nn.Module):
+class ChannelMapper(BaseModule):
     """One convolution for each map: (B, in_channels[i], H_i, W_i) -> (B, out_channels, H_i, W_i).
 
     Args:
@@ -98,6 +100,7 @@ class ChannelMapper(nn.Module):
             change nothing.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int, kernel_size: int = 3,
                  conv_cfg: dict | None = None, norm_cfg: dict | None = None,
                  act_cfg: dict | None = dict(type='ReLU'), num_outs: int | None = None,
@@ -106,6 +109,7 @@ class ChannelMapper(nn.Module):
                                                      distribution='uniform')):
         super().__init__()
         check_channels('ChannelMapper', in_channels)
+        one_of('ChannelMapper: bias', bias, (True, False, 'auto'))
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg, bias=bias)
         self.in_channels, self.init_cfg = tuple(in_channels), init_cfg
         self.convs = nn.ModuleList(
@@ -117,7 +121,7 @@ class ChannelMapper(nn.Module):
             self.extra_convs = nn.ModuleList(
                 ConvModule(out_channels if i else in_channels[-1], out_channels, 3, 2, 1, **cfgs)
                 for i in range(extra))
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('ChannelMapper', inputs, self.in_channels)

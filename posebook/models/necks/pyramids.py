@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.cspnext import CSPLayer
-from ..layers import ConvModule, DepthwiseSeparableConvModule, initialize
+from ...checks import keys
+from ..layers import BaseModule, ConvModule, DepthwiseSeparableConvModule, checked
 from .maps import check_channels, check_maps
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #3f481d5f
 @MODELS.register_module()
-class FPN(nn.Module):
+class FPN(BaseModule):
     """Feature pyramid: (B, in_channels[i], H_i, W_i), fine to coarse -> num_outs maps of one width.
 
     Args:
@@ -34,6 +35,7 @@ class FPN(nn.Module):
     Source: Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int, num_outs: int,
                  start_level: int = 0, end_level: int = -1, add_extra_convs: bool | str = False,
                  relu_before_extra_convs: bool = False, no_norm_on_lateral: bool = False,
@@ -54,11 +56,12 @@ class FPN(nn.Module):
         if not used or end > len(in_channels) or num_outs < len(used) or \
                 (end < len(in_channels) and num_outs != len(used)):
             raise ValueError(f'FPN: num_outs={num_outs} does not fit start_level={start_level}, '
-                             f'end_level={end_level} and {len(in_channels)} inputs: {len(used)} are '
+                             f'end_level={end_level} and {len(in_channels)} in_channels: {len(used)} are '
                              'used, and more maps can be made behind the last one only')
         self.in_channels, self.levels, self.num_outs = tuple(in_channels), (start_level, end), num_outs
         self.source = 'on_input' if add_extra_convs is True else add_extra_convs
         self.relu_before_extra_convs = relu_before_extra_convs
+        keys('FPN: upsample_cfg', upsample_cfg, (), ('mode', 'scale_factor', 'align_corners', 'antialias'))
         self.upsample_cfg, self.init_cfg = dict(upsample_cfg), init_cfg
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg, inplace=False)
         lateral = dict(cfgs, norm_cfg=None if no_norm_on_lateral else norm_cfg)
@@ -68,7 +71,7 @@ class FPN(nn.Module):
         for i in range(num_outs - len(used) if self.source else 0):
             width = used[-1] if i == 0 and self.source == 'on_input' else out_channels
             self.fpn_convs.append(ConvModule(width, out_channels, 3, 2, 1, **cfgs))
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('FPN', inputs, self.in_channels)
@@ -95,7 +98,7 @@ class FPN(nn.Module):
 
 # %% ../../../nbs/4_models/471_pyramids.ipynb #99764f19
 @MODELS.register_module()
-class CSPNeXtPAFPN(nn.Module):
+class CSPNeXtPAFPN(BaseModule):
     """Down and up again, with CSP layers at the joints; maps keep their sizes.
 
     (B, in_channels[i], H_i, W_i), fine to coarse, each half as large as the one before -> maps of
@@ -108,6 +111,7 @@ class CSPNeXtPAFPN(nn.Module):
     Source: Liu et al., Path Aggregation Network, CVPR 2018; Lyu et al., RTMDet, 2022.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int | None,
                  out_indices: Sequence[int] = (0, 1, 2), num_csp_blocks: int = 3,
                  use_depthwise: bool = False, expand_ratio: float = 0.5,
@@ -140,7 +144,7 @@ class CSPNeXtPAFPN(nn.Module):
         self.out_convs = None if out_channels is None else nn.ModuleList(
             conv(c, out_channels, 3, padding=1, **cfgs) for c in in_channels)
         self.init_cfg = init_cfg
-        initialize(self, init_cfg)
+        self.fill_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         check_maps('CSPNeXtPAFPN', inputs, self.in_channels)

@@ -1,19 +1,19 @@
-// What posebook's widgets share in the browser. A widget's own script begins with
-// `import { ... } from './canvas.js'`; `join_script` in posebook/widgets/base.py joins the two for Jupyter.
-//
-// The browser draws what follows the pointer; the kernel answers what the library's own code must. The
-// browser writes `request`, Python writes `state` and `result`. One request is in flight; then the newest
-// state goes out.
+// What posebook's widgets share in the browser: geometry, heatmaps, drawing, panels, pointer and keys. The rest
+// is in store.js (state, answers, undo) and page.js (HTML, controls, the page). A widget's own script begins with
+// `import { ... } from './canvas.js'`; `join_script` in posebook/widgets/base.py puts what it uses in that place.
 //
 // A 2x3 matrix is flat, [a, b, c, d, e, f]: x' = a x + b y + c, y' = d x + e y + f. The centre of pixel 0
 // is at 0, so a picture of width w covers -0.5 .. w - 0.5.
+
+import { put } from './page.js';
+
+export * from './page.js';
+export * from './store.js';
 
 export const COLOR = { image: '#4477AA', input: '#EE6677', output: '#228833' };
 export const SIDE = { middle: '#FFFFFF', left: '#66CCEE', right: '#EECC44' };
 export const DECODED = '#FF4FD8';
 export const NEAR = 12; // how far from a handle a press still takes it, in CSS pixels
-const PACE = [40, 120]; // ms between requests, the longer the more frames come late: drawing comes first
-const LATE = 2000; // ms without an answer: say so
 
 // ---- geometry
 
@@ -31,96 +31,6 @@ export const invert = (m) => {
 
 export const rectangle = (x1, y1, x2, y2) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
 export const fixed = (p, n = 2) => `${p[0].toFixed(n)}, ${p[1].toFixed(n)}`;
-
-// ---- one store for all views of a widget
-
-/** State, answers and timing. `derive(store, fresh)` follows every change of `store.state`, with `fresh`
- *  if all of it came anew; `received(store, result, sent)` gets each answer and the state it answers. */
-function createStore(model, { derive = () => {}, received = () => {} }) {
-  const stats = { frames: [], answers: [], lags: [], answered: 0 };
-  const store = { scene: model.get('scene'), stats, views: new Set(), error: '' };
-  let inFlight = null, waitingSince = null, clock = 0, timer = 0, pace = PACE[0], id = 0, frame = 0;
-
-  const adopt = (state) => {
-    store.state = { ...state };
-    derive(store, true);
-  };
-
-  store.redraw = () => {
-    frame ||= requestAnimationFrame((now) => {
-      frame = 0;
-      const gap = now - stats.frames.at(-1); // at rest nothing is drawn: a long gap says nothing
-      if (gap < 200) pace = Math.max(PACE[0], Math.min(PACE[1], pace + (gap > 25 ? 15 : -0.15)));
-      stats.frames.push(now);
-      for (const list of Object.values(stats)) if (list.length > 5000) list.shift();
-      for (const view of store.views) view.draw();
-    });
-  };
-
-  const send = () => {
-    const at = performance.now();
-    inFlight = { id: ++id, at, since: waitingSince, state: { ...store.state } };
-    waitingSince = null;
-    clearTimeout(clock);
-    clock = setTimeout(onLate, LATE);
-    model.set('request', { ...store.state, id });
-    model.save_changes();
-  };
-  const sendWaiting = () => {
-    clearTimeout(timer);
-    if (waitingSince === null) return;
-    const rest = inFlight ? inFlight.at + pace - performance.now() : 0;
-    if (rest > 0) timer = setTimeout(send, rest);
-    else send();
-  };
-  const ask = () => {
-    waitingSince ??= performance.now();
-    if (!inFlight || inFlight.done || store.late) sendWaiting();
-  };
-  const onLate = () => { store.late = true; sendWaiting(); store.redraw(); };
-  const onResult = () => {
-    const result = model.get('result');
-    if (!inFlight || result.id !== inFlight.id || result.version !== store.state.version) return;
-    clearTimeout(clock);
-    const now = performance.now();
-    stats.answers.push(now - inFlight.at);
-    stats.lags.push(now - inFlight.since);
-    stats.answered += 1;
-    inFlight.done = true;
-    store.late = false;
-    store.error = result.error || '';
-    if (!store.error) {
-      store.answer = result;
-      received(store, result, inFlight.state);
-    }
-    sendWaiting();
-    store.redraw();
-  };
-
-  /** Every change of the state goes through here. */
-  store.change = (part) => {
-    Object.assign(store.state, part);
-    derive(store, false);
-    ask();
-    store.redraw();
-  };
-  store.reset = () => { adopt(model.get('state')); store.change({}); };
-  model.on('change:result', onResult);
-  model.on('change:state', store.reset);
-  createImageBitmap(new Blob([model.get('picture')], { type: store.scene.picture_type })).then((bitmap) => {
-    store.picture = bitmap;
-    store.redraw();
-  });
-  store.close = () => {
-    clearTimeout(clock);
-    clearTimeout(timer);
-    cancelAnimationFrame(frame);
-  };
-  const sent = model.get('request'), first = model.get('state');
-  adopt(sent.version === first.version ? sent : first); // a reloaded page finds what it last asked for
-  ask();
-  return store;
-}
 
 // ---- heatmaps
 
@@ -224,6 +134,9 @@ export function cross(ctx, [x, y]) {
   rimmed(ctx, '#fff', 2);
 }
 
+/** Text on a canvas is as much larger as the rest in presenter mode. */
+export const textScale = ({ canvas }) => (canvas.closest?.('.pb-presenter') ? 1.6 : 1);
+
 export function write(ctx, text, x, y, size) {
   ctx.font = `600 ${size}px system-ui, sans-serif`;
   ctx.textBaseline = 'middle';
@@ -233,12 +146,13 @@ export function write(ctx, text, x, y, size) {
 
 /** Text on a dark plate to the upper right of (x, y), inside a panel of this width. */
 export function label(ctx, text, [x, y], width) {
-  ctx.font = '600 12px system-ui, sans-serif';
+  const k = textScale(ctx);
+  ctx.font = `600 ${12 * k}px system-ui, sans-serif`;
   const w = ctx.measureText(text).width + 12;
-  const left = Math.max(2, Math.min(x + 10, width - w - 2)), top = Math.max(2, y - 26);
+  const left = Math.max(2, Math.min(x + 10, width - w - 2)), top = Math.max(2, y - 7 - 19 * k);
   ctx.fillStyle = 'rgba(15,18,28,.85)';
-  ctx.fillRect(left, top, w, 19);
-  write(ctx, text, left + 6, top + 10, 12);
+  ctx.fillRect(left, top, w, 19 * k);
+  write(ctx, text, left + 6, top + 10 * k, 12 * k);
 }
 
 /** Limbs and keypoints; `points` in CSS pixels, the rest from `scene`. */
@@ -279,9 +193,10 @@ export function drawPicture(on, { picture, scene }, m) {
  *  slow layer, again only when `key()` changes; `draw(ctx, panel)` draws on top, in every frame. */
 export function createPanel(store, root, name, { size, margin = () => 0, key = () => '', paint, draw,
   title = () => size().join(' × ') }) {
-  const canvas = root.querySelector(`[data-panel="${name}"]`), ctx = canvas.getContext('2d');
+  const canvas = [...root.querySelectorAll('[data-panel]')].find((c) => c.dataset.panel === name);
+  const ctx = canvas.getContext('2d');
   const [shape, caption] = canvas.parentElement.querySelectorAll('span, output');
-  const panel = { name, canvas, caption, width: 0, size: [] };
+  const panel = { name, canvas, caption, store, width: 0, size: [] };
   const layer = document.createElement('canvas');
   let drawnAs = null;
 
@@ -325,8 +240,9 @@ export function createPanel(store, root, name, { size, margin = () => 0, key = (
 }
 
 /** Gestures on a panel; every point `p` is in its CSS pixels. `press(p, event)` returns what is taken, or
- *  nothing; `drag(taken, p, event)` moves it, `drop()` ends. `hover(p)` returns the cursor. */
-export function listenToPointer({ canvas }, { press, drag, drop, hover, leave }, signal) {
+ *  nothing; `drag(taken, p, event)` moves it, `drop()` ends. `hover(p)` returns the cursor. A finger hovers
+ *  where it taps, and what it points at stays. A gesture is one step of undo. */
+export function listenToPointer({ canvas, store }, { press, drag, drop, hover, leave }, signal) {
   const on = (type, f) => canvas.addEventListener(type, f, { signal });
   const at = (event) => {
     const { left, top } = canvas.getBoundingClientRect();
@@ -336,7 +252,10 @@ export function listenToPointer({ canvas }, { press, drag, drop, hover, leave },
   on('pointerdown', (event) => {
     if (event.button || !canvas.clientWidth) return;
     canvas.focus({ preventScroll: true });
+    if (event.pointerType === 'touch') hover?.(at(event));
+    store?.history.hold(true);
     taken = press(at(event), event) ?? null;
+    if (!taken) store?.history.hold(false);
     if (!taken) return;
     event.preventDefault();
     if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
@@ -346,8 +265,15 @@ export function listenToPointer({ canvas }, { press, drag, drop, hover, leave },
     if (taken) drag(taken, at(event), event);
     else canvas.style.cursor = hover?.(at(event)) ?? 'crosshair';
   });
-  for (const end of ['pointerup', 'pointercancel']) on(end, () => { if (taken) drop?.(); taken = null; });
-  on('pointerleave', () => { if (!taken) leave?.(); });
+  for (const end of ['pointerup', 'pointercancel']) {
+    on(end, () => {
+      if (!taken) return;
+      drop?.();
+      taken = null;
+      store?.history.hold(false);
+    });
+  }
+  on('pointerleave', (event) => { if (!taken && event.pointerType !== 'touch') leave?.(); });
 }
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -369,100 +295,3 @@ export function listenToKeys(store, { canvas }, root, { arrow, press, blur }, sa
   on('focus', store.redraw);
   on('blur', () => { blur?.(); store.redraw(); });
 }
-
-// ---- controls and numbers
-
-export const panelHtml = (name, title, keys, space = name) => `<figure class="pb-panel pb-${space}">
-  <figcaption><b>${title}</b> <span></span><output></output></figcaption>
-  <canvas data-panel="${name}" tabindex="0" role="application" aria-label="${title}. ${keys}">
-  </canvas></figure>`;
-export const range = (key, min, max, step, text = key) => `<label><span>${text} <output></output></span>
-  <input type="range" data-key="${key}" min="${min}" max="${max}" step="${step}"></label>`;
-export const select = (key, text = key) =>
-  `<label><span>${text}</span><select data-key="${key}"></select></label>`;
-export const check = (key, text, title) =>
-  `<label class="pb-check" title="${title}"><input type="checkbox" data-key="${key}">${text}</label>`;
-export const RESET = '<button type="button" class="pb-reset">reset</button>';
-export const facts = (title, ...list) => `<section><h4>${title}</h4><dl>
-  ${list.map(([key, text]) => `<dt>${text}</dt><dd data-fact="${key}"></dd>`).join('')}</dl></section>`;
-
-/** Text is only written where it changed. */
-export const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-
-/** The elements of `facts`, by key. */
-export const factsOf = (root) =>
-  Object.fromEntries([...root.querySelectorAll('[data-fact]')].map((e) => [e.dataset.fact, e]));
-
-/** Calls `change(key, value)` for the reader's input; returns `follow(lists)`, which shows the state.
- *  `lists` has the [value, text] pairs of each select. */
-export function createControls(store, root, change, signal) {
-  const controls = [...root.querySelectorAll('[data-key]')], shown = {};
-  for (const c of controls) {
-    c.addEventListener('input', () =>
-      change(c.dataset.key, c.type === 'checkbox' ? c.checked : JSON.parse(c.value)), { signal });
-  }
-  return (lists = {}) => {
-    for (const c of controls) {
-      const { key } = c.dataset, value = store.state[key], text = JSON.stringify(value);
-      const html = lists[key]?.map(([v, t]) => `<option value='${JSON.stringify(v)}'>${t}</option>`).join('');
-      if (html && html !== shown[key]) shown[key] = c.innerHTML = html;
-      if (c.type === 'checkbox') c.checked = value;
-      else if (c.value !== text) c.value = text;
-      if (c.type === 'range') put(c.parentElement.querySelector('output'), `${+value.toFixed(2)}`);
-    }
-  };
-}
-
-// ---- the page
-
-function render(store, el, { name, title, page, build }) {
-  const root = Object.assign(document.createElement('div'), { className: `pb-widget ${name}`, innerHTML: `${page}
-    <p class="pb-status" role="status"></p><p class="pb-live" aria-live="polite"></p>` });
-  root.role = 'group';
-  root.ariaLabel = title;
-  // JupyterLab's shortcuts listen before we do; this keeps them out, element by element
-  for (const e of [root, ...root.querySelectorAll('canvas, select, input, button')]) {
-    e.setAttribute('data-lm-suppress-shortcuts', 'true');
-  }
-  el.append(root);
-  const stop = new AbortController(), { signal } = stop, [status, live] = root.querySelectorAll('p');
-  let voice = 0;
-  const say = () => {
-    clearTimeout(voice);
-    voice = setTimeout(() => { live.textContent = spoken(); }, 300);
-  };
-  const { panels, follow, spoken } = build(store, root, { say, signal });
-  root.querySelector('.pb-reset')?.addEventListener('click', store.reset, { signal });
-  const view = {
-    draw() {
-      for (const p of panels) p.draw();
-      follow();
-      put(status, store.error || (store.late ? 'The kernel is busy or gone: its answer is awaited.' : ''));
-    },
-    resize() { for (const p of panels) p.resize(); view.draw(); },
-  };
-  store.views.add(view);
-  // Detached at first (width 0), resized later, scrolled out and back in a virtualised notebook.
-  const sizes = new ResizeObserver(view.resize);
-  for (const p of panels) sizes.observe(p.canvas);
-  el.__posebook = { store, panels, stats: store.stats, apply }; // for tests
-  view.resize();
-  return () => {
-    stop.abort();
-    sizes.disconnect();
-    clearTimeout(voice);
-    store.views.delete(view);
-    root.remove();
-  };
-}
-
-/** What a script exports as default. `name` is its class, `title` what a screen reader says, `page` its
- *  HTML; `derive` and `received` see createStore. `build(store, root, { say, signal })` returns `panels`,
- *  `follow()` (controls and numbers follow the state) and `spoken()` (where things are, in words). */
-export const createWidget = (options) => () => {
-  let store;
-  return {
-    initialize({ model }) { store = createStore(model, options); return () => store.close(); },
-    render({ el }) { return render(store, el, options); },
-  };
-};

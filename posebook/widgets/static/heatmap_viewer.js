@@ -1,6 +1,6 @@
 import {
   apply, bytesOf, check, createControls, createPanel, createWidget, cross, diamond, drawHeatmap, drawPicture,
-  drawPose, facts, factsOf, fixed, invert, label, listenToKeys, listenToPointer, mul, paintHeatmap, panelHtml,
+  drawPose, facts, factsOf, fixed, html, invert, label, listenToKeys, listenToPointer, mul, paintHeatmap, panelHtml,
   polygon, put, range, rectangle, RESET, rimmed, ring, select,
 } from './canvas.js';
 
@@ -204,7 +204,8 @@ function probeAt(store, p) {
 
 function pointerOf(store, panel, say) {
   return {
-    press() {
+    press(p) {
+      probeAt(store, apply(invert(toPanel(store, panel)), p)); // a finger has not hovered
       const k = current(store);
       if (k === null) return;
       choose(store, k);
@@ -304,27 +305,27 @@ function showFacts(store, fact) {
 // ---- the page
 
 const KEYS = 'Arrows: probe. Brackets: previous, next. A: all. C: close-up. Escape: leave.';
-const RAMP = '<div class="pb-ramp"><span></span><canvas>colours</canvas><span></span></div></figure>';
-const ROW = '<button tabindex="-1"><canvas>map</canvas><b></b><span></span><i></i></button>';
+const RAMP = html`<div class="pb-ramp"><span></span><canvas>colours</canvas><span></span></div>`;
+const ROW = html`<button type="button" tabindex="-1"><canvas aria-hidden="true"></canvas><b></b><span></span><i></i></button>`;
 
 function pageOf(scene, { sources, lists }) {
   const titles = sources.map((s) => s.title);
-  const panels = titles.map((t) => panelHtml(t, t, KEYS, 'output').replace('</figure>', RAMP)).join('');
-  const numbers = titles.map((t, s) => facts(`${t}<span data-fact="name${s}"></span>`, [`score${s}`, 'score'],
-    [`argmax${s}`, '<u></u>argmax'], [`at${s}`, '<i class="pb-mark"></i>refined'], [`step${s}`, 'refined − argmax'],
+  const panels = titles.map((t) => panelHtml(t, t, KEYS, 'output', { more: RAMP }));
+  const numbers = titles.map((t, s) => facts(html`${t}<span data-fact="name${s}"></span>`, [`score${s}`, 'score'],
+    [`argmax${s}`, html`<u></u>argmax`], [`at${s}`, html`<i class="pb-mark"></i>refined`], [`step${s}`, 'refined − argmax'],
     [`input${s}`, 'in input px']));
   if (titles[1]) {
-    numbers.push(facts('<u></u>apart', ['whole', 'argmax'], ['apart', 'refined'],
+    numbers.push(facts(html`<u></u>apart`, ['whole', 'argmax'], ['apart', 'refined'],
       ['apartIn', 'in input px'], ['mean', 'mean'], ['farthest', 'farthest']));
   }
-  return `<div class="pb-stage"><div class="pb-panels">${panels}</div><div class="pb-side"><div class="pb-list"
-  role="group" aria-label="Keypoints. Shift adds.">${ROW.repeat(scene.names.length + 1)}</div>
+  return html`<div class="pb-stage"><div class="pb-panels">${panels}</div><div class="pb-side"><div class="pb-list"
+  role="group" aria-label="Keypoints. Shift adds.">${Array(scene.names.length + 1).fill(ROW)}</div>
   </div></div><div class="pb-note"></div>
 <div class="pb-controls">${select('colormap', 'colour map')}${range('opacity', 0, 1, 0.01)}
   ${select('scale', 'brightest')}${select('refine', 'refined by')}${lists.layer[1] ? select('layer', 'maps') : ''}
   <div class="pb-checks">${check('points', 'points', 'argmax, refined')}
     ${check('close_up', 'close-up', 'of one map')}${RESET}</div></div>
-<div class="pb-facts">${numbers.join('')}${facts('shown', ['probe', 'pointer at'],
+<div class="pb-facts">${numbers}${facts('shown', ['probe', 'pointer at'],
     ...titles.map((t, s) => [`value${s}`, t]), ['found', 'peaks'],
     ['weakest', 'weakest'], ['kind', 'score is'])}</div>`;
 }

@@ -1,0 +1,4 @@
+"""`python -m posebook` is the `posebook` command."""
+from posebook.cli import main
+
+raise SystemExit(main())

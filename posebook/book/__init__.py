@@ -1,0 +1,1 @@
+"""The book itself: where it lies (`places`), how it is opened (`lab`)."""

@@ -1,0 +1,1 @@
+"""Recipes: all numbers of a training in one place (`posebook.engine.recipes.mini`)."""
