@@ -141,6 +141,15 @@ HUGE = {'png': png(20000, 20000), 'png 2**31': png(2**31 - 1, 2**31 - 1), 'jpg':
         'webp': FILES['webp'][:21] + struct.pack('<I', 16382 | 16382 << 14) + FILES['webp'][25:],
         'webp lossy': resized('webp lossy', 26, '<HH', 16383, 16383)}
 
+at = FILES['jp2'].index(b'\xff\x4f\xff\x51') + 8
+HUGE['jp2'] = FILES['jp2'][:at] + struct.pack('>II', 20000, 20000) + FILES['jp2'][at + 8:]
+at = struct.unpack_from('<I', FILES['tiff'], 4)[0] + 2  # the table of a TIFF; each entry has 12 bytes
+HUGE['tiff'] = bytearray(FILES['tiff'])
+for entry in range(at, at + 24, 12):
+    tag = struct.unpack_from('<H', FILES['tiff'], entry)[0]
+    if tag in (256, 257):  # width, height
+        struct.pack_into('<HHII', HUGE['tiff'], entry, tag, 4, 1, 20000)
+
 
 @pytest.mark.parametrize('name', HUGE)
 def test_a_header_cannot_order_more_memory_than_the_limit(name, tmp_path, monkeypatch):

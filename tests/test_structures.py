@@ -131,6 +131,45 @@ def test_bad_input_raises_value_error(call):
         call()
 
 
+WEIRD = [None, 'x', -1, float('nan'), [], {}, (1, 2, 3), object(), b'x', np.zeros((2, 2)), [[1], [1, 2]], 10**400,
+         np.array(['a', 'b']), torch.zeros(2, 2), np.zeros((1, 5, 2)), True]
+BOX, POINTS, SEEN = np.array([[1., 2, 30, 40]]), np.ones((1, 5, 2)), np.ones((1, 5))
+CALLS = {  # function, good arguments
+    bbox_xyxy2xywh: (BOX,), bbox_xywh2xyxy: (BOX,), bbox_xyxy2cs: (BOX, 1.), bbox_xywh2cs: (BOX, 1.),
+    bbox_cs2xyxy: (BOX[:, :2], BOX[:, 2:], 1.), bbox_cs2xywh: (BOX[:, :2], BOX[:, 2:], 1.),
+    fit_aspect_ratio: (BOX[:, 2:], .75), bbox_xyxy2corner: (BOX,), bbox_corner2xyxy: (np.zeros((1, 4, 2)),),
+    bbox_clip_border: (BOX, (9, 9)), flip_bbox: (BOX, (9, 9), 'xyxy', 'horizontal'),
+    bbox_overlaps: (BOX, BOX, 'iou'), get_warp_matrix: ((1, 2), (3, 4), 0., (5, 6)),
+    get_udp_warp_matrix: ((1, 2), (3, 4), 0., (5, 6)), get_pers_warp_matrix: ((1, 2), (3, 4), 1., 0., (0, 0)),
+    flip_keypoints: (POINTS, SEEN, (9, 9), FLIP, 'horizontal'), keypoint_clip_border: (POINTS, SEEN, (9, 9)),
+    flip_keypoints_custom_center: (POINTS, SEEN, FLIP, 'root', .5, 0)}
+
+
+@pytest.mark.parametrize('function', CALLS, ids=lambda f: f.__name__)
+def test_any_argument_is_taken_or_answered_in_one_sentence(function):
+    good = CALLS[function]
+    function(*good)
+    for i in range(len(good)):
+        for value in WEIRD:
+            try:
+                function(*good[:i], value, *good[i + 1:])
+            except (ValueError, TypeError) as e:
+                assert ' must be ' in str(e) and '; got ' in str(e), (i, value, str(e))
+
+
+def test_a_plane_through_several_roots():
+    points = np.random.default_rng(0).normal(size=(2, 3, 5, 3))
+    flipped, _ = flip_keypoints_custom_center(points, None, FLIP, 'root', center_index=[1, 2])
+    center = (points[..., 1, 0] + points[..., 2, 0]) / 2
+    np.testing.assert_allclose(flipped[..., 0], 2 * center[..., None] - points[..., FLIP, 0])
+    np.testing.assert_array_equal(flipped[..., 1:], points[..., FLIP, 1:])
+    one, several = (flip_keypoints_custom_center(points, None, FLIP, 'root', center_index=i)[0] for i in (3, [3]))
+    np.testing.assert_array_equal(one, several)
+    for wrong in ([], [0, 5], [0, 'x'], -1, 1.5):
+        with pytest.raises(ValueError, match='center_index must be'):
+            flip_keypoints_custom_center(points, None, FLIP, 'root', center_index=wrong)
+
+
 @given(boxes(), st.sampled_from(DIRECTIONS), st.sampled_from(['xyxy', 'xywh', 'center']))
 def test_flipping_boxes_twice_changes_nothing(xyxy, direction, bbox_format):
     box = xyxy[:, :2] if bbox_format == 'center' else xyxy

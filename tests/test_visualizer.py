@@ -137,7 +137,7 @@ def test_errors_say_what_is_wrong(call, word):
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
     visualizer = PoseLocalVisualizer(save_dir=str(tmp_path / 'out'))
     for name in ('../../../stolen', str(tmp_path / 'stolen')):
-        with pytest.raises(ValueError, match='must be a path inside'):
+        with pytest.raises(ValueError, match='leads out of'):
             visualizer.add_datasample(name, picture(), sample())
     visualizer.add_datasample('sub/fine', picture(), sample())
     assert [p.name for p in tmp_path.rglob('*.png')] == ['fine_0.png']

@@ -10,7 +10,6 @@ __all__ = ['bbox_xyxy2xywh', 'bbox_xywh2xyxy', 'bbox_xyxy2cs', 'bbox_xywh2cs', '
 # %% ../../nbs/1_foundations/102_bbox.ipynb #c38dc02b
 import sys
 
-import cv2
 import numpy as np
 
 from ..checks import Words, WrongKind, number, one_of, require, size_wh
@@ -36,6 +35,19 @@ def _check_boxes(bbox: np.ndarray, name: str, last: tuple, ndim: tuple) -> np.nd
         require(False, name, f'of shape {shapes}', bbox.shape,
                 'Add an axis: bbox[None]' if bbox.ndim + 1 in ndim else '')
     return bbox
+
+# %% ../../nbs/1_foundations/102_bbox.ipynb #18665b62
+def _angle(rot: float) -> float:
+    """`rot` in degrees as a number; an array of one is one."""
+    return float(number('rot', rot.item() if isinstance(rot, np.ndarray) and rot.size == 1 else rot, unit='degrees'))
+
+
+def _check_pair(name: str, value, positive: bool = False) -> np.ndarray:
+    """`value` as a float64 array of two numbers."""
+    pair = _numeric(value, name).astype(np.float64)
+    require(pair.shape == (2,), name, 'two numbers', value)
+    require(not positive or (pair > 0).all(), name, 'positive', value)
+    return pair
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #06a72f3c
 def bbox_xyxy2xywh(bbox_xyxy: np.ndarray) -> np.ndarray:
@@ -212,19 +224,6 @@ def bbox_overlaps(bboxes1, bboxes2, mode: str = 'iou', is_aligned: bool = False,
     outer = xp.maximum(a[..., 2:], b[..., 2:]) - xp.minimum(a[..., :2], b[..., :2])
     hull = (outer[..., 0] * outer[..., 1]).clip(min=eps)
     return overlap / union - (hull - union) / hull
-
-# %% ../../nbs/1_foundations/102_bbox.ipynb #18665b62
-def _angle(rot: float) -> float:
-    """`rot` in degrees as a number; an array of one is one."""
-    return float(number('rot', rot.item() if np.size(rot) == 1 and hasattr(rot, 'item') else rot, unit='degrees'))
-
-
-def _check_pair(name: str, value, positive: bool = False) -> np.ndarray:
-    """`value` as a float64 array of two numbers."""
-    pair = _numeric(value, name).astype(np.float64)
-    require(pair.shape == (2,), name, 'two numbers', value)
-    require(not positive or (pair > 0).all(), name, 'positive', value)
-    return pair
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #d15e1dec
 def get_warp_matrix(center: np.ndarray, scale: np.ndarray, rot: float, output_size: tuple,

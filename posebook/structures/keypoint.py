@@ -22,8 +22,8 @@ def _as_arrays(keypoints, keypoints_visible) -> tuple[np.ndarray, np.ndarray | N
 
 
 def _check_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None,
-                     flip_indices: list | None = None) -> None:
-    """Raise a `ValueError` if the arrays do not belong together."""
+                     flip_indices: list | bool = False) -> None:
+    """Raise a `ValueError` if the arrays do not belong together; `flip_indices` False: not looked at."""
     require(keypoints.ndim >= 2 and keypoints.shape[-1] >= 2, 'keypoints',
             'of shape (..., K, D) with D >= 2', keypoints.shape)
     if keypoints_visible is not None:
@@ -32,9 +32,10 @@ def _check_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None
         require(lead == keypoints.shape[:-1] and keypoints_visible.ndim <= keypoints.ndim, 'keypoints_visible',
                 f'of shape {keypoints.shape[:-1]} (or one more axis of 2) for keypoints {keypoints.shape}',
                 keypoints_visible.shape)
-    if flip_indices is not None:
+    if flip_indices is not False:
         num = keypoints.shape[-2]
-        is_list = isinstance(flip_indices, (list, tuple, np.ndarray, range)) and np.ndim(flip_indices) == 1
+        is_list = isinstance(flip_indices, (list, tuple, np.ndarray, range)) and \
+            all(isinstance(i, (int, np.integer)) for i in flip_indices)
         require(is_list and len(flip_indices) == num and set(flip_indices) == set(range(num)), 'flip_indices',
                 f'a list that holds each of 0..{num - 1} once', flip_indices)
 
@@ -103,7 +104,7 @@ def keypoint_clip_border(keypoints: np.ndarray, keypoints_visible: np.ndarray,
     _check_keypoints(keypoints, visible)
     pair = isinstance(shape, (list, tuple, np.ndarray)) and len(shape) >= 2
     require(pair, 'keypoint_clip_border: shape', '(w, h)', shape)
-    w, h = shape[:2]
+    w, h = (number('keypoint_clip_border: shape', v, low=0) for v in shape[:2])
     x, y = keypoints[..., 0], keypoints[..., 1]
     outside = (x < 0) | (x > w) | (y < 0) | (y > h)
     if visible.ndim == keypoints.ndim:
