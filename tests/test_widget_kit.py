@@ -21,6 +21,7 @@ def named(text):
     return dict(num_keypoints=3, keypoint_id2name={0: text, 1: text, 2: 'left ' + text}, dataset_name=text)
 
 
+@pytest.mark.slow
 def test_spaces_explorer(picture):
     points = POINTS.copy()
     points[2] = np.nan  # without a label
@@ -30,12 +31,14 @@ def test_spaces_explorer(picture):
     check_widget(make, [dict(rotation=20.), dict(selected=2), dict(show_all=True)], [picture, points, VISIBLE])
 
 
+@pytest.mark.slow
 def test_codec_lab(picture):
     def make(text='wrist'):
         return CodecLab(picture, POINTS, BOX, VISIBLE, left='MSRA', right='Regression', metainfo=named(text))
     check_widget(make, [dict(noise=.2), dict(selected=2), dict(right=None)], [picture, POINTS, VISIBLE])
 
 
+@pytest.mark.slow
 def test_heatmap_viewer(picture):
     crop, maps = picture[:32, :24].copy(), CODEC.encode(POINTS[None].astype(np.float32))['heatmaps']
     maps[1, 3, 3] = np.nan  # said, and no filter of warnings is touched for it

@@ -11,11 +11,11 @@ import dataclasses
 import numpy as np
 import traitlets
 
-from ..checks import Words, require
+from ..checks import require
 from ..codecs.base import check_crop
 from .base import (COLORS, DECODED, PoseWidget, check_image, draw_pose, figure_text,
                                    pose_scene, static_files)
-from .heatmap_maps import (LAYERS, REFINES, HeatmapSettings, MapSet, check_maps,
+from .heatmap_maps import (LAYERS, HeatmapSettings, MapSet, check_maps,
                                            crop_of, maps_of, read_maps, said, score_kind, summary,
                                            summary_texts)
 
