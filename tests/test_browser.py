@@ -157,7 +157,7 @@ def test_controls_change_what_the_kernel_computes(widget):
     widget.locator('[data-key=selected]').select_option('16')  # the one without a label
     assert answer(widget)['decoded'] is None
     assert 'no label' in widget.locator('[data-fact=error]').inner_text()
-    widget.locator('.pb-spaces button').click()
+    widget.locator('.pb-spaces .pb-reset').click()
     assert answer(widget)['shape'] == [64, 48] and state(widget)['padding'] == 1.25
 
 

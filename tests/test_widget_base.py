@@ -1,17 +1,18 @@
 """What all widgets share, without a browser: checks, the protocol, and the joining of scripts."""
+import base64
 import dataclasses
 import re
-from importlib import resources
 
 import matplotlib
 import numpy as np
 import pytest
 
-from posebook.widgets import PoseWidget, SpacesExplorer, WidgetSettings
-from posebook.widgets.base import COLORS, DECODED, SIDES, _static, join_script, join_style, pose_scene
+from posebook.widgets import (CodecLab, HeatmapViewer, HRNetExplorer, LossExplorer, PoseWidget, SpacesExplorer,
+                              WidgetSettings)
+from posebook.widgets.base import (COLORS, DECODED, LIVE, SCRIPT_LIMIT, SIDES, _static, check_visible, join_script,
+                                   join_style, place_unlabelled, pose_scene, shared_parts)
 
 CANVAS = _static('canvas.js')
-SCRIPTS = sorted(p.name for p in (resources.files('posebook') / 'widgets/static').iterdir() if p.name.endswith('.js'))
 IMPORT = "import { mul } from './canvas.js';\n"
 
 
@@ -138,3 +139,71 @@ def test_heatmaps_have_the_colours_of_matplotlib(name):
     colours = np.array([int(ramp[i:i + 2], 16) for i in range(0, 36, 2)]).reshape(6, 3)
     theirs = matplotlib.colormaps[dict(greys='gray').get(name, name)](np.linspace(0, 1, 6))[:, :3]
     assert np.abs(colours - theirs * 255).max() <= 1
+
+
+WIDGETS = [SpacesExplorer, CodecLab, HeatmapViewer, HRNetExplorer, LossExplorer]
+
+
+@pytest.mark.parametrize('widget', WIDGETS)
+def test_scripts_keep_to_the_limit(widget):
+    """Set knowingly in chapter 801: about half of the picture that stands in for a widget."""
+    assert len(widget._esm) <= SCRIPT_LIMIT
+    assert 'import ' not in re.sub(r'//.*', '', widget._esm.split('export default')[0][:200])
+
+
+def test_a_widget_gets_what_it_uses():
+    parts, exported = shared_parts()
+    assert len(parts) == len(set(parts)) and set(exported) < set(parts)
+    small = join_script("import { put } from './canvas.js';\nexport default put;")
+    assert len(small) < 300
+    page = join_script("import { createWidget } from './canvas.js';\nexport default createWidget;")
+    assert 'function createStore' in page and 'function paintHeatmap' not in page and 'RAMPS' not in page
+
+
+@pytest.mark.parametrize('visible, words', [
+    ([2, float('nan')], r'keypoints_visible must be numbers from 0; got \[2.0, nan\]'), ([2, -1], 'numbers from 0'),
+    (['a', 'b'], 'numbers from 0'), ([1], r'must be \(2,\), one for each')])
+def test_visibility_is_checked(visible, words):
+    with pytest.raises(ValueError, match=words):
+        check_visible('Demo', visible, 2)
+
+
+def test_visibility_has_three_levels():
+    assert check_visible('Demo', [0.3, 1, 0], 3).tolist() == [2, 2, 0]  # a part of a label is a label
+    assert check_visible('Demo', [0, 1, 3], 3).tolist() == [0, 1, 2]
+
+
+def test_nan_without_a_label_is_no_mistake():
+    points = np.array([[1., 2.], [np.nan, 3.]])
+    assert place_unlabelled(points, [2, 0]).tolist() == [[1, 2], [0, 0]] and np.isnan(points[1, 0])
+    image = np.zeros((9, 9, 3), np.uint8)
+    explorer = SpacesExplorer(image, points, [1, 1, 8, 8], [2, 0])
+    explorer.update(keypoints=[[3., 4.], [np.nan, np.nan]])
+    assert explorer.settings.keypoints[0].tolist() == [3, 4]
+    with pytest.raises(ValueError, match='keypoints must be finite'):
+        SpacesExplorer(image, points, [1, 1, 8, 8], [2, 2])
+
+
+def test_a_widget_keeps_copies():
+    image, points = np.zeros((9, 9, 3), np.uint8), np.array([[3., 4.]])
+    explorer = SpacesExplorer(image, points, [1, 1, 8, 8])
+    image[:], points[:] = 255, 0
+    assert explorer._image.max() == 0 and explorer.settings.keypoints.tolist() == [[3, 4]]
+
+
+def test_two_outputs_the_picture_first(monkeypatch):
+    shown = []
+    monkeypatch.setattr('IPython.display.display', lambda data, raw: shown.append(data))
+    explorer = SpacesExplorer(np.zeros((9, 9, 3), np.uint8), [[3., 4.]], [1, 1, 8, 8])
+    explorer._ipython_display_()
+    picture, live = shown
+    assert set(picture) == {'text/html', 'image/png', 'text/plain'} and set(live) == {LIVE}
+    assert base64.b64decode(picture['image/png']).startswith(b'\x89PNG')
+    assert explorer.scene['token'] in picture['text/html'] and explorer.model_id == live[LIVE]['model_id']
+
+
+def test_an_embedded_state_holds_the_script():
+    from ipywidgets.embed import dependency_state
+    explorer = SpacesExplorer(np.zeros((9, 9, 3), np.uint8), [[3., 4.]], [1, 1, 8, 8])
+    state = dependency_state(explorer)[explorer.model_id]['state']
+    assert state['_esm'] == str(explorer._esm) and state['_model_module'] == 'anywidget'

@@ -9,9 +9,11 @@ from posebook.codecs import MSRAHeatmap
 from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.widgets import CodecLab, HeatmapViewer, SpacesExplorer
 from widget_checks import HOSTILE, check_harmless, check_names, hostile_metainfo, hostile_names, spoken
-from widget_page import chromium, open_widget  # noqa: F401  (a fixture)
+import widget_page
+from widget_page import open_widget
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
+chromium = widget_page.chromium  # a fixture
 
 rng = np.random.default_rng(0)
 IMAGE = rng.integers(60, 200, (192, 256, 3), dtype=np.uint8)

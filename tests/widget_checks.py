@@ -4,11 +4,7 @@
 """
 import re
 
-HOSTILE = [
-    '<img src=x onerror="window.hacked=1">', '</option></select><img src=x onerror=window.hacked=1>',
-    '"><svg onload=window.hacked=1>', "' autofocus onfocus='window.hacked=1", '</script><script>window.hacked=1</script>',
-    '</title><style>*{display:none}</style>', '`${window.hacked=1}`', '&lt;b&gt;&amp;', '<b>bold</b>', '</text><text>',
-    'javascript:window.hacked=1', '"', "'", '\\', '{{constructor}}', '\u202egnp.exe', '[data-x="]', 'a\nb\tc']
+from posebook.testing.widgets import HOSTILE
 
 # text that is on the page, in lists, in titles and in what a screen reader is told
 SAID = """() => {

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'SIDES', 'DECODED', 'SHARED', 'SCRIPT_LIMIT', 'LIVE', 'WidgetSettings', 'check_image', 'picture_bytes',
-           'small_png', 'check_visible', 'place_unlabelled', 'pose_scene', 'draw_pose', 'shared_parts', 'join_script',
-           'join_style', 'static_files', 'stand_in', 'StandIn', 'PoseWidget']
+           'small_png', 'check_visible', 'place_unlabelled', 'pose_scene', 'figure_text', 'draw_pose', 'shared_parts',
+           'join_script', 'join_style', 'static_files', 'stand_in', 'StandIn', 'PoseWidget']
 
 # %% ../../nbs/8_widgets/801_widget_base.ipynb #3c85cd82
 import base64
@@ -178,6 +178,11 @@ def pose_scene(owner: str, visible: np.ndarray, links: list | None = None,
     return dict(names=names, sides=sides, links=links, visible=visible.tolist())
 
 # %% ../../nbs/8_widgets/801_widget_base.ipynb #34043974
+def figure_text(text: str) -> str:
+    """A text as matplotlib shall show it: no mathematics between $, no control characters."""
+    return ''.join(c if c.isprintable() else ' ' for c in text).replace('$', r'\$')
+
+
 def draw_pose(axis, points: np.ndarray, scene: dict, selected: int, alpha: float = 1.) -> None:
     """Limbs and keypoints (K, 2) on an axis: left round and cyan, right square and yellow."""
     from matplotlib import patheffects

@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..checks import Words, one_of, require

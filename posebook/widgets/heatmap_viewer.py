@@ -11,11 +11,11 @@ import dataclasses
 import numpy as np
 import traitlets
 
-from ..checks import Words, require
+from ..checks import require
 from ..codecs.base import check_crop
-from .base import (COLORS, DECODED, PoseWidget, check_image, draw_pose, pose_scene,
-                                   static_files)
-from .heatmap_maps import (LAYERS, REFINES, HeatmapSettings, MapSet, check_maps,
+from .base import (COLORS, DECODED, PoseWidget, check_image, draw_pose, figure_text,
+                                   pose_scene, static_files)
+from .heatmap_maps import (LAYERS, HeatmapSettings, MapSet, check_maps,
                                            crop_of, maps_of, read_maps, said, score_kind, summary,
                                            summary_texts)
 
@@ -86,8 +86,8 @@ def _draw_list(axes, maps: MapSet, settings: HeatmapSettings, scene: dict, read:
         words = [f'{score:.2f}' if drawn[k] else notes[k].split(':')[0].split(' or')[0]]
         if apart is not None and np.isfinite(apart[k]):
             words.append(f'{apart[k]:.1f} px')
-        name = scene['names'][k].replace('_', ' ')
-        axis.set_title(f'{name[:15]}\n{", ".join(words)}', size=7, linespacing=1.1, pad=3,
+        name = figure_text(scene['names'][k][:15]).replace('_', ' ')
+        axis.set_title(f'{name}\n{", ".join(words)}', size=7, linespacing=1.1, pad=3,
                        weight='bold' if on else 'normal')
 
 # %% ../../nbs/8_widgets/804_heatmap_viewer.ipynb #fb069a22
@@ -109,7 +109,7 @@ def draw_heatmaps(image: np.ndarray, maps: MapSet, settings: HeatmapSettings, sc
     name = scene['names'][shown[0]] if len(shown) == 1 else f'maximum of {len(shown)} maps'
     for axis, title in zip(left.subplots(1, len(maps.sources), squeeze=False)[0], maps.sources):
         _draw_panel(axis, image, maps, settings, title, shown)
-        axis.set_title(f'{title}: {name}', color=COLORS['output'], weight='bold', size=11)
+        axis.set_title(figure_text(f'{title}: {name}'), color=COLORS['output'], weight='bold', size=11)
         axis.set_xlabel(_caption(maps, read, title, shown), size=9)
         if settings.points:
             _draw_points(axis, read[title], scene, shown)

@@ -14,7 +14,8 @@ import numpy as np
 from ..codecs.msra_heatmap import MSRAHeatmap
 from ..structures.spaces import Spaces
 from .base import (COLORS, DECODED, PoseWidget, WidgetSettings, check_visible,
-                                   draw_pose, place_unlabelled, pose_scene, static_files)
+                                   draw_pose, figure_text, place_unlabelled, pose_scene,
+                                   static_files)
 
 # %% ../../nbs/8_widgets/802_spaces_explorer.ipynb #a9ed6938
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,7 +153,8 @@ def draw_spaces(image: np.ndarray, settings: SpacesSettings, scene: dict, result
         axis.spines[:].set(color=COLORS[space], linewidth=3)
         x, y = result['point'][space]
         axis.set_title(f'{space} space, {size[0]} x {size[1]}', color=COLORS[space], weight='bold')
-        axis.set_xlabel(f"{scene['names'][settings.selected]}: ({x:.1f}, {y:.1f})")
+        name = figure_text(scene['names'][settings.selected])
+        axis.set_xlabel(f'{name}: ({x:.1f}, {y:.1f})')
     return figure
 
 # %% ../../nbs/8_widgets/802_spaces_explorer.ipynb #7d1cf1ee
