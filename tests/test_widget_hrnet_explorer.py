@@ -18,8 +18,8 @@ from posebook.models.complexity import count_macs, count_parameters
 from posebook.widgets import HRNetExplorer, HRNetSettings
 from posebook.widgets.base import SCRIPT_LIMIT
 from posebook.widgets.hrnet.drawing import layout
-from posebook.widgets.hrnet.parts import BOXES, KINDS, neighbours, network_parts, part_costs
-from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet
+from posebook.widgets.hrnet.parts import BOXES, KINDS, layer_macs, neighbours, network_parts, own_copy, part_costs
+from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet, untrained
 
 CUT = ('stage3.0.fuse_layers.0.1', 'stage4.0.fuse_layers.0.2')
 

@@ -18,13 +18,19 @@ __all__ = ['BaseHeatmapCodec', 'BaseKeypointCodec', 'IntegralRegressionLabel', '
 
 # what moved, and how it is found until the next release
 _MOVED = {
-    'check_codec': ('posebook.testing.check_codec', lambda: importlib.import_module('posebook.testing').check_codec),
+    'check_codec': ('posebook.testing.check_codec', lambda: _named('posebook.testing.check_codec')),
     'base.check_size': ('posebook.checks.size_wh', lambda: lambda owner, name, size:
                         checks.size_wh(f'{owner}: {name}', size)),
     'base.check_above_0': ('posebook.checks.number', lambda: lambda owner, name, value, unit:
                            checks.number(f'{owner}: {name}', value, above=0, unit=unit)),
     'base.check_odd': ('posebook.codecs.utils.odd_width', lambda: lambda owner, name, value:
                        odd_width(f'{owner}: {name}', value))}
+
+
+def _named(path):
+    """What a path names; the module is imported when somebody asks for it under its old name."""
+    module, _, name = path.rpartition('.')
+    return getattr(importlib.import_module(module), name)
 
 
 def _find(module, name):
