@@ -67,7 +67,8 @@ if 'go' in globals():
                      sum(len(m._forward_hooks) for m in model.modules())])
     told.append(float(sum(p.double().abs().sum() for p in model.parameters())))
     open('trained.json', 'w').write(json.dumps(told))
-start, steps, go = copy.deepcopy(model.state_dict()), 40, True;
+else:
+    start, steps, go = copy.deepcopy(model.state_dict()), 40, True;
 ''']
 
 PATH = 'stage4.0.fuse_layers.0.2'
