@@ -232,12 +232,14 @@ def landscape(settings: LossSettings) -> dict:
     place, depth = lowest(settings, points, values.numpy())
     near = np.hypot(*(_square(10) - TRUTH).T) < NEAR
     return dict(n=n, field=gradients.tobytes(), steepest=steepest(settings), at=place.tolist(),
-                lowest=-depth, reach=float(np.hypot(*gradients[near].T).max()), **_as_bytes(values.clamp(max=most).numpy()))
+                lowest=-depth, reach=float(np.hypot(*gradients[near].T).max()),
+                **_as_bytes(values.clamp(max=most).numpy()))
 
 
 def downhill(settings: LossSettings, slope: np.ndarray, longest: float) -> list | None:
     """Where a step along minus the gradient `slope` leads: `STRIDE` pixels where the loss is as
-    steep as `longest` and more, elsewhere in proportion; halved until the loss falls. None: it never does.
+    steep as `longest` or more, elsewhere in proportion; halved until the loss falls.
+    None: it never does.
     """
     step = -slope * STRIDE / max(longest, 1e-12)
     step = step * min(1., STRIDE / max(np.hypot(*step), 1e-12))
