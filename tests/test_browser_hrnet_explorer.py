@@ -366,6 +366,7 @@ def test_cuts_are_undone_and_redone(widget):
     assert state(widget)['cuts'] == both
     widget.locator('.pb-cut').click()  # one control: this path alone
     assert state(widget)['cuts'] == [PATH]
+    widget.wait_for_timeout(700)  # quicker ones are one step
     widget.locator('.pb-heal').click()
     widget.keyboard.press('Control+z')
     assert state(widget)['cuts'] == [PATH]
