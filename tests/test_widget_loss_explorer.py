@@ -107,21 +107,19 @@ def values_at(settings, points):
         return each_value(settings.loss, torch.tensor(points, dtype=torch.float32), settings).numpy()
 
 
-@pytest.mark.parametrize('unit', ['pixels', 'fractions'])
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('name, unit', [(n, 'pixels') for n in ALL] + [(n, 'fractions') for n in LOSSES['points'][:-2]])
 def test_lowest_and_steepest_are_what_they_say(name, unit):
     """Nothing on a dense grid is lower or steeper, and both are taken on somewhere."""
     settings = made(loss=name, unit=unit)
     land = answer(settings)['landscape']
     assert values_at(settings, np.array([land['at']]))[0] == pytest.approx(land['lowest'], abs=1e-7)
-    coarse = 2. if settings.kind == 'heatmaps' else .5
-    ticks = np.arange(0, 95.01, coarse)
+    ticks = np.arange(0, 95.01, 4. if settings.kind == 'heatmaps' else 1.)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
     values = values_at(settings, points)
     assert land['lowest'] <= values.min() + 1e-6 * abs(values.min()) + 1e-9
     assert land['low'] >= land['lowest'] - 1e-6 and land['high'] <= max(values.max(), land['high'])
-    rng = np.random.default_rng(0)
-    away, turn = rng.uniform(0, NEAR, 400 if settings.kind == 'heatmaps' else 4000), rng.uniform(0, 7, 4000)[:400 if settings.kind == 'heatmaps' else 4000]
+    rng, count = np.random.default_rng(0), 200 if settings.kind == 'heatmaps' else 3000
+    away, turn = rng.uniform(0, NEAR, count), rng.uniform(0, 7, count)
     near = TRUTH + away[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
     slopes = np.hypot(*values_and_gradients(name, near, settings)[1].T)
     assert slopes.max() <= land['steepest'] * 1.02, 'the flow is rough: a hundredth more somewhere is no lie at three digits'
@@ -134,7 +132,7 @@ def test_lowest_and_steepest_are_what_they_say(name, unit):
         assert land['lowest'] == 0 and land['at'] == list(TRUTH)
 
 
-@pytest.mark.parametrize('start', [(70., 34.), (49.5, 48.), (90., 48.), (20., 77.)])
+@pytest.mark.parametrize('start', [(70., 34.), (49.5, 48.)])
 @pytest.mark.parametrize('name', ALL)
 def test_steps_downhill_never_jump_back_and_forth(name, start):
     """Each step lowers the loss by the library's own number, none is longer than STRIDE, and they end."""
@@ -192,8 +190,12 @@ def test_a_fresh_flow_is_what_the_library_makes():
     flow, theirs = fresh_flow(torch.Generator().manual_seed(0)), RealNVP()
     for name, buffer in theirs.named_buffers():
         assert torch.equal(flow.get_buffer(name), buffer), name
-    for (name, p), (_, q) in zip(flow.named_parameters(), theirs.named_parameters()):
-        assert p.shape == q.shape and p.abs().max() <= 1.3 * q.abs().max(), name
+    for made_here, made_there in zip(flow.modules(), theirs.modules()):
+        if isinstance(made_there, torch.nn.Linear):
+            ends = .01 * (6 / sum(made_there.weight.shape))**.5, made_there.in_features**-.5
+            for layer in (made_here, made_there):
+                for numbers, end in zip((layer.weight, layer.bias), ends):
+                    assert (end / 3 if numbers.numel() > 16 else 0) < numbers.abs().max() <= end
     again = fresh_flow(torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(flow.parameters(), again.parameters()))
 

@@ -74,7 +74,7 @@ def arc_errors(count: int, generator: torch.Generator) -> Tensor:
 
 
 def fresh_flow(generator: torch.Generator) -> RealNVP:
-    """A flow as RealNVP() makes it, drawn from `generator`: torch's own random state stays as it is."""
+    """A flow as RealNVP() makes it, drawn from `generator`; torch's random state is left alone."""
     with torch.device('meta'):  # where making a layer draws nothing
         flow = RealNVP()
     flow.to_empty(device='cpu')
@@ -193,11 +193,13 @@ def _near_truth(points: np.ndarray) -> np.ndarray:
     return TRUTH + away * np.minimum(1, NEAR / np.maximum(np.hypot(*away.T), 1e-9))[:, None]
 
 
-def lowest(settings: LossSettings, tried: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where in the crop the loss is lowest, to 0.001 input pixels, from points that were tried."""
+def lowest(settings: LossSettings, tried: np.ndarray, values: np.ndarray) -> tuple:
+    """Where in the crop the loss is lowest, to 0.001 input pixels, from points that were tried;
+    and minus its value there."""
     def depth(points):
         with torch.no_grad():
-            return -each_value(settings.loss, torch.tensor(points, dtype=torch.float32), settings).numpy()
+            at = torch.tensor(points, dtype=torch.float32)
+            return -each_value(settings.loss, at, settings).numpy()
 
     tried, values = np.vstack([tried, TRUTH]), np.append(values, -depth(np.array([TRUTH])))
     allowed = np.flatnonzero((tried <= CROP - 1).all(1))
@@ -232,12 +234,14 @@ def landscape(settings: LossSettings) -> dict:
     place, depth = lowest(settings, points, values.numpy())
     near = np.hypot(*(_square(10) - TRUTH).T) < NEAR
     return dict(n=n, field=gradients.tobytes(), steepest=steepest(settings), at=place.tolist(),
-                lowest=-depth, reach=float(np.hypot(*gradients[near].T).max()), **_as_bytes(values.clamp(max=most).numpy()))
+                lowest=-depth, reach=float(np.hypot(*gradients[near].T).max()),
+                **_as_bytes(values.clamp(max=most).numpy()))
 
 
 def downhill(settings: LossSettings, slope: np.ndarray, longest: float) -> list | None:
     """Where a step along minus the gradient `slope` leads: `STRIDE` pixels where the loss is as
-    steep as `longest` and more, elsewhere in proportion; halved until the loss falls. None: it never does.
+    steep as `longest` or more, elsewhere in proportion; halved until the loss falls.
+    None: it never does.
     """
     step = -slope * STRIDE / max(longest, 1e-12)
     step = step * min(1., STRIDE / max(np.hypot(*step), 1e-12))
@@ -321,8 +325,8 @@ def answer(settings: LossSettings, memory: dict | None = None) -> dict:
 
 # %% ../../nbs/8_widgets/807_loss_explorer.ipynb #85d55b5b
 LOSS_COLORS = dict(zip(LOSSES['points'] + LOSSES['heatmaps'], (
-    '#FFFFFF', '#E69F00', '#D55E00', '#F0E442', '#56B4E9', '#009E73', '#BBBBBB', '#CC79A7', '#99DDFF',
-    '#FFFFFF', '#E69F00', '#56B4E9')))
+    '#FFFFFF', '#E69F00', '#D55E00', '#F0E442', '#56B4E9', '#009E73', '#BBBBBB', '#CC79A7',
+    '#99DDFF', '#FFFFFF', '#E69F00', '#56B4E9')))
 LOSS_DASHES = dict(zip(LOSS_COLORS, (  # those with the same dashes differ in lightness, too
     [], [], [], [8, 4], [8, 4], [8, 4], [2, 3], [2, 3], [9, 3, 2, 3], [], [8, 4], [2, 3])))
 
@@ -449,7 +453,7 @@ class LossExplorer(PoseWidget):
         super().__init__(np.full((CROP, CROP, 3), 24, np.uint8), settings, scene)
 
     def _answer(self) -> dict:
-        # the browser's question and a cell's may come at once; and where it is asked, gradients may be off
+        # the browser and a cell may ask at once; and where one asks, gradients may be off
         with self._one_at_a_time, torch.inference_mode(False), torch.enable_grad():
             return answer(self.settings, self._memory)
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from ...checks import require
 from ..base import PoseWidget, WidgetSettings, check_image, static_files
 from .drawing import draw_explorer, layout, thumbnail
-from .parts import (BOXES, Part, check_model, neighbours, network_parts, own_copy,
-                                          part_costs, part_words)
-from .recording import (Recording, as_bytes, channel_sheet, fit_picture, prepared, reduce_map,
-                                              relative_change, sample_picture, shrunk, signal_shares, small_hrnet,
-                                              untrained, watched_pass)
+from .parts import (BOXES, Part, check_model, neighbours, network_parts,
+                                          own_copy, part_costs, part_words)
+from .recording import (
+    Recording, as_bytes, channel_sheet, fit_picture, prepared, reduce_map, relative_change,
+    sample_picture, shrunk, signal_shares, small_hrnet, untrained, watched_pass)
 
 # %% ../../../nbs/8_widgets/806_hrnet_explorer.ipynb #05042bc8
 REDUCE = ('mean', 'max', 'channel')
@@ -292,8 +292,8 @@ class HRNetExplorer(PoseWidget):
         if self._copy.is_behind:
             return 'Your model has changed since its weights were copied. This is the copy.'
         if fresh := untrained(self._model):
-            return (f'The weights of the {" and the ".join(fresh)} look untrained: costs are right, '
-                    'but what a cut changes means nothing. Pass a trained model.')
+            return (f'The weights of the {" and the ".join(fresh)} look untrained: costs are '
+                    'right, but what a cut changes means nothing. Pass a trained model.')
         return ''
 
     def output_map(self, recording: Recording, joint: int = -1) -> np.ndarray | None:

@@ -182,7 +182,7 @@ class _Products(TorchDispatchMode):
 
 
 def layer_macs(model: nn.Module, inputs: Tensor) -> dict[str, int]:
-    """The multiply-adds of every layer, by its name, for `inputs` of this shape; nothing is computed."""
+    """The multiply-adds of every layer by name, for `inputs` of this shape; nothing is computed."""
     ghost, counter, macs = own_copy(model, lambda t: t.to('meta')), _Products(), {}
     for name, module in ghost.named_modules():
         if not any(True for _ in module.children()):

@@ -314,7 +314,11 @@ function build(store, root, { say, signal }) {
   const followTerms = createTerms(store, root, say, signal);
   const lists = { ...LISTS, joint: [[-1, 'all: maximum'], ...joints.map((name, k) => [k, name])] };
   cut.addEventListener('click', () => { toggle(store, chosen(store)); say(); }, { signal });
-  heal.addEventListener('click', () => { store.change({ cuts: [] }); say(); }, { signal });
+  heal.addEventListener('click', () => {
+    store.change({ cuts: [] });
+    root.querySelector('.pb-net svg').focus({ preventScroll: true }); // a disabled button would drop the keyboard
+    say();
+  }, { signal });
   copy.addEventListener('click', () => { store.change({ copies: store.state.copies + 1 }); say(); }, { signal });
   const follow = () => {
     const part = chosen(store), texts = { ...part.texts, ...store.answer?.texts };

@@ -402,6 +402,7 @@ function build(store, root, { say, signal }) {
     if (!store.answer || now === store.answer) return;
     now = store.answer;
     put(down, now.next ? 'one step downhill' : 'no step leads down');
+    if (!now.next && document.activeElement === down) plane.canvas.focus({ preventScroll: true });
     down.disabled = !now.next;
     showFacts(store, fact);
   };
