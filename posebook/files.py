@@ -61,13 +61,13 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], o
         rights = _rights(target)
         # nobody may read the part who may not read the file; the umask is taken off
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, (rights or 0o666) | 0o600))
+        rights = stat.S_IMODE(part.stat().st_mode) if rights is None else rights
         if callable(content):
             content(part)
         else:
             part.write_bytes(content.encode() if isinstance(content, str) else content)
         _to_disk(part)
-        if rights is not None:
-            os.chmod(part, rights)
+        os.chmod(part, rights)  # `content` may have put another file in its place
         os.replace(part, target)
         with suppress(OSError):  # the new name as well; not every system can
             _to_disk(target.parent)

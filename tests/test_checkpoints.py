@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -658,3 +659,443 @@ def test_a_torchscript_program_is_told(tmp_path):
             archive.writestr(part, b'3')
     with pytest.raises(ValueError, match='TorchScript program.*torch.jit.load'):
         read_checkpoint(tmp_path / 'w.pt')
+
+
+@pytest.mark.parametrize('content, why', [
+    (b'{"message": "Not Found"}', 'it is a text, which begins'), (b'%PDF-1.5', 'a PDF'), (b'\xff\xd8\xff\xe0' + b'0' * 50, 'a JPEG picture'), (b'\x89PNG\r\n', 'a PNG picture'),
+    (b'\x1f\x8b\x08', 'a gzip file; unpack it'), (b'\x89HDF\r\n', 'an HDF5 file'), (b'junk\n', "a text, which begins 'junk"), (b'\x7fELF', 'a program'), (b'\0' * 600, 'it is damaged, or something else'),
+    (b'a' * 257 + b'ustar', 'a tar archive'), (pickle.dumps(5), 'something else'), (pickle.dumps('text'), 'something else'), (pickle.dumps(None), 'something else'), (bytes(range(256)), 'damaged, or something else')])
+def test_the_kind_of_a_file_is_told_truly(tmp_path, content, why):
+    (tmp_path / 'w.pth').write_bytes(content)
+    with pytest.raises(ValueError, match=rf'w.pth is not a checkpoint.*{why}') as caught:
+        read_checkpoint(tmp_path / 'w.pth')
+    assert not any(words in str(caught.value) for words in ('safetensors', 'Unsupported operand', 'KeyError', 'code to be run'))
+
+
+def test_paths_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match='which is a folder'):
+        read_checkpoint(tmp_path)
+    for wrong in (None, 5, b'a.pth', ['a.pth']):
+        with pytest.raises(ValueError, match='must be a path'):
+            read_checkpoint(wrong)
+        with pytest.raises(ValueError, match='load_checkpoint_file: path must be a path; got'):
+            reader.load_checkpoint_file(wrong)
+
+
+# --- damaged files
+
+def mutated(data, rng):
+    """The bytes of a file after an accident: bits, a byte, a hole, something more, a swap, an end."""
+    data, kind, at = bytearray(data), rng.integers(6), int(rng.integers(len(data)))
+    if kind == 0:
+        data[at] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        data[at] = int(rng.integers(256))
+    elif kind == 2:
+        del data[at:at + int(rng.integers(1, 40))]
+    elif kind == 3:
+        data[at:at] = rng.integers(0, 256, int(rng.integers(1, 40)), dtype=np.uint8).tobytes()
+    elif kind == 4:
+        other = int(rng.integers(len(data)))
+        data[at:at + 8], data[other:other + 8] = data[other:other + 8], data[at:at + 8]
+    else:
+        del data[at:]
+    return bytes(data)
+
+
+FUZZ = '''
+import sys, warnings
+sys.path.insert(0, 'tests')
+from test_checkpoints import Path, load_checkpoint, mutated, nn, np, read_checkpoint, torch
+warnings.simplefilter('ignore')
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(int(sys.argv[2])), 0
+    state = read_checkpoint(path)
+    state = state.get('state_dict', state)
+    for i in range(int(sys.argv[3])):
+        path.write_bytes(mutated(whole, rng))
+        try:
+            load_checkpoint(nn.Linear(6, 5), path)
+            got = read_checkpoint(path)
+            if path.name == 'zip.pth':  # checksums: what is read is right
+                back = got['state_dict']
+                assert all(torch.equal(back[k], v) for k, v in state.items() if k in back), (i, path)
+        except ValueError as e:
+            assert path.name in str(e) or 'checkpoint' in str(e), e
+            refused += 1
+    print(refused)
+'''
+
+
+def test_a_damaged_file_is_refused_or_read_right_and_never_crashes(tmp_path):
+    """In a process of its own, which a crash would end."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 5)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(a=np.arange(3.))), tmp_path / 'legacy.pth', _use_new_zipfile_serialization=False)
+    for name in ('zip.pth', 'w.safetensors'):
+        save_checkpoint(model, tmp_path / name, meta=dict(note='x', sigmas=np.arange(3.)))
+    done = in_a_process(FUZZ, tmp_path, '7', '300')
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all(int(n) > 100 for n in done.stdout.split()) and len(list(tmp_path.iterdir())) == 3
+
+
+def in_a_process(code, *args):
+    return subprocess.run([sys.executable, '-c', code, *map(str, args)], capture_output=True, text=True, cwd=Path(__file__).parent.parent,
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)))
+
+
+@pytest.mark.parametrize('mmap', [True, False])
+def test_a_flipped_bit_in_the_weights_is_seen(tmp_path, mmap):
+    """torch.load reads it as another weight."""
+    path = save_checkpoint(nn.Linear(30, 30), tmp_path / 'w.pth')
+    data = bytearray(path.read_bytes())
+    at = data.index(nn.Module.state_dict(nn.Linear(1, 1)) and torch.load(path)['state_dict']['weight'].numpy().tobytes()[400:440])
+    data[at] ^= 64
+    path.write_bytes(data)
+    assert torch.load(path, weights_only=True)
+    with pytest.raises(ValueError, match='w.pth is not a checkpoint .* damaged: .*data/. does not fit its checksum'):
+        read_checkpoint(path, mmap=mmap)
+
+
+def test_files_that_were_written_without_checksums_are_read(tmp_path):
+    model = nn.Linear(3, 3)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(model.state_dict(), tmp_path / 'w.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint(nn.Linear(3, 3), tmp_path / 'w.pth').ok
+
+
+def rezipped(path, change):
+    """The zip file again, its parts (name, bytes) as `change` gives them."""
+    with zipfile.ZipFile(path) as old:
+        parts = [(n, old.read(n)) for n in old.namelist()]
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as new:
+        for name, data in change(parts):
+            new.writestr(name, data)
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+@pytest.mark.parametrize('mmap', [True, False])
+def test_a_part_that_is_there_twice_is_refused(tmp_path, mmap):
+    path = save_checkpoint(nn.Linear(3, 3), tmp_path / 'w.pth')
+    rezipped(path, lambda parts: parts + [p for p in parts if p[0].endswith('data.pkl')])
+    with pytest.raises(ValueError, match='lists a part twice'):
+        read_checkpoint(path, mmap=mmap)
+
+
+@pytest.mark.parametrize('length', [2**60, 2**63 - 1, 2**64 - 1, 10**9, 0, 1])
+def test_a_safetensors_header_of_any_length(tmp_path, length):
+    (tmp_path / 'w.safetensors').write_bytes(length.to_bytes(8, 'little') + b'{"a":{}}')
+    with pytest.raises(ValueError, match='w.safetensors is not a checkpoint.*damaged'):
+        read_checkpoint(tmp_path / 'w.safetensors')
+
+
+class Claims:
+    """An array of numpy that says it has more items than bytes."""
+
+    def __init__(self, shape, kind):
+        self.state = 1, shape, np.dtype(kind), False, b''
+
+    def __reduce__(self):
+        return np.zeros(0).__reduce__()[0], (np.ndarray, (0, ), b'b'), self.state
+
+
+@pytest.mark.parametrize('shape, kind', [((10**12, ), 'U0'), ((10**6, 10**6), 'f8'), ((2**62, 4), 'i8'), ((-5, ), 'f4')])
+def test_arrays_that_claim_more_than_they_bring(tmp_path, shape, kind):
+    (tmp_path / 'w.pth').write_bytes(pickle.dumps(dict(a=Claims(shape, kind)), protocol=2))
+    with pytest.raises(ValueError, match='w.pth is not a checkpoint'):
+        read_checkpoint(tmp_path / 'w.pth')
+
+
+# --- disks
+
+FULL = '''
+import resource, sys
+from torch import nn
+from posebook.checkpoints import save_checkpoint
+for room in (40_000, 1000, 1, 0):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    for path in sys.argv[1:]:
+        try:
+            save_checkpoint(nn.Linear(100, 100), path)
+        except OSError as e:
+            print(e.errno, e.filename)
+'''
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='a limit of size for files')
+def test_a_full_disk_names_the_file_and_costs_nothing(tmp_path):
+    paths = [save_checkpoint(nn.Linear(2, 2), tmp_path / f'w{suffix}') for suffix in ('.pth', '.safetensors')]
+    old = [p.read_bytes() for p in paths]
+    done = in_a_process(FULL, *paths)
+    assert done.stdout.splitlines() == [f'27 {p}' for p in paths] * 4, done.stderr[-1000:]
+    assert [p.read_bytes() for p in paths] == old and sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='rights and links of POSIX')
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_the_umask_links_and_rights_are_kept(tmp_path, suffix):
+    before = os.umask(0o027)
+    try:
+        path = save_checkpoint(nn.Linear(2, 2), tmp_path / f'w{suffix}')
+        (tmp_path / 'link').mkdir()
+        (tmp_path / f'link/a{suffix}').symlink_to(f'../w{suffix}')
+        (tmp_path / f'link/new{suffix}').symlink_to(f'../made{suffix}')
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o604)
+        for name in ('a', 'new'):
+            save_checkpoint(nn.Linear(3, 3), tmp_path / f'link/{name}{suffix}')
+            assert (tmp_path / f'link/{name}{suffix}').is_symlink()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o604 and load_checkpoint(nn.Linear(3, 3), path).ok
+    assert (tmp_path / f'made{suffix}').stat().st_mode & 0o777 == 0o640
+
+
+# --- weights that are no numbers
+
+NAN, INF = float('nan'), float('inf')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2])
+def test_weights_that_are_no_numbers_are_said(dtype):
+    state = nn.Linear(2, 2).state_dict()
+    state = dict(weight=torch.tensor([[NAN, 1], [INF, NAN]]).to(dtype), bias=state['bias'].to(dtype))
+    model = nn.Linear(2, 2)
+    with pytest.warns(UserWarning, match='everything fits, but 1 entries hold NaN or infinite values') as caught:
+        report = load_checkpoint(model, state)
+    assert report.ok and not report.sound and report.not_finite == dict(weight=(2, 1))
+    for text in (str(report), str(caught[0].message)):
+        assert 'weight: 2 NaN, 1 infinite' in text and 'weight holds 2 NaN and 1 infinite values of 4' in text
+    assert 'weight: 2 NaN' in report._repr_html_() and model.weight.isnan().sum() == 2
+
+
+def test_values_that_a_half_model_cannot_hold_are_said():
+    state = dict(weight=torch.tensor([[1e5, 65504.], [-3e38, 1e-9]]), bias=torch.zeros(2))
+    with pytest.warns(UserWarning, match='1 entries overflow'):
+        report = load_checkpoint(nn.Linear(2, 2).half(), state)
+    assert report.overflow == dict(weight=2) and not report.not_finite and 'weight: 2 values' in str(report)
+    assert any('up to 3e+38, that float16 of the model cannot hold' in c for c in report.causes)
+    for model in (nn.Linear(2, 2), nn.Linear(2, 2).bfloat16(), nn.Linear(2, 2).double()):
+        assert load_checkpoint(model, state).sound
+    both = dict(state, bias=torch.tensor([NAN, 0]))
+    with pytest.warns(UserWarning, match='entries hold NaN or infinite values and 1 entries overflow'):
+        assert load_checkpoint(nn.Linear(2, 2).half(), both).not_finite == dict(bias=(1, 0))
+
+
+def test_an_attention_mask_may_be_infinite():
+    def masked(fill):
+        model = nn.Linear(2, 2)
+        model.register_buffer('mask', torch.tensor([[0., fill], [fill, 0.]]))
+        return model
+    assert load_checkpoint(masked(-INF), masked(-INF).state_dict()).sound
+    with pytest.warns(UserWarning):
+        assert load_checkpoint(masked(0.), masked(-INF).state_dict()).not_finite == dict(mask=(0, 2))
+
+
+def test_a_backbone_of_nan_from_a_config_is_said(tmp_path, published):
+    state = {k: v.clone() for k, v in published.state_dict().items()}
+    state['backbone.conv1.weight'][0] = NAN
+    torch.save(state, tmp_path / 'w.pth')
+    with pytest.warns(UserWarning, match='backbone was loaded: .*hold NaN'):
+        assert not init_weights(with_init(tmp_path / 'w.pth', prefix='backbone.'))['backbone'].sound
+
+
+def odd_tensors():
+    return {'nested': torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), 'jagged': torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+            'sparse': torch.ones(2, 2).to_sparse(), 'csr': torch.ones(2, 2).to_sparse_csr(), 'meta': torch.ones(2, 2, device='meta'), 'complex': torch.ones(2, 2, dtype=torch.complex64),
+            'quantized': torch.quantize_per_tensor(torch.ones(2, 2), .1, 0, torch.qint8), 'lazy': nn.LazyLinear(2).weight, 'bits': torch.ones(2, 2, dtype=torch.uint8).view(torch.bits8)}
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')
+@pytest.mark.parametrize('kind', ['nested', 'jagged', 'sparse', 'csr', 'meta', 'complex', 'quantized', 'lazy', 'bits'])
+def test_odd_tensors_are_named(kind):
+    words = dict(jagged='nested', csr='sparse', meta='without memory', bits='bits8').get(kind, kind)
+    with pytest.raises(ValueError, match=rf"checkpoint: entry 'weight' must be a dense tensor of real numbers under a name; got a.*{words}"):
+        load_checkpoint(nn.Linear(2, 2), dict(bias=torch.ones(2), weight=odd_tensors()[kind]))
+
+
+def test_a_model_without_shapes_is_told():
+    with pytest.raises(ValueError, match="model must have shapes for all parameters; got 'weight' without"):
+        load_checkpoint(nn.LazyLinear(2), dict(weight=torch.ones(2, 2)))
+
+
+# --- what a checkpoint says of its data
+
+def test_the_data_set_of_a_checkpoint_is_kept(tmp_path, published):
+    info = dict(dataset_name='mine', sigmas=np.array([.1, .2]), flip_indices=[1, 0], nested=dict(a=(np.arange(2), 'x')))
+    path = save_checkpoint(published, tmp_path / 'w.pth', meta=dict(dataset_meta=info))
+    model = tiny()
+    report = load_checkpoint(model, path)
+    assert report.dataset_meta['dataset_name'] == 'mine' and type(report.dataset_meta['sigmas']) is np.ndarray
+    assert model.dataset_meta['nested']['a'][0].tolist() == [0, 1]
+    model.dataset_meta = dict(dataset_name='its own')
+    load_checkpoint(model, path)
+    assert model.dataset_meta == dict(dataset_name='its own')
+    load_checkpoint(model.backbone, path, prefix='backbone.')
+    assert not hasattr(model.backbone, 'dataset_meta') and load_checkpoint(tiny(), published.state_dict()).dataset_meta is None
+    for meta in (None, 5, dict(dataset_meta=5), dict()):
+        assert load_checkpoint(tiny(), dict(meta=meta, state_dict=published.state_dict())).dataset_meta is None
+
+
+@pytest.mark.parametrize('convolutions', [1, 2])
+def test_a_head_of_mmpose_0_with_convolutions(convolutions):
+    """Its `final_layer` was a list: convolution, norm, activation, ..., and the last layer."""
+    def model(n):
+        extra = hrnet_extra(8, num_modules=(1, 1, 1), num_blocks=1)
+        head = HeatmapHead(8, 17, deconv_out_channels=None, conv_out_channels=(8, ) * n or None, conv_kernel_sizes=(1, ) * n or None)
+        return TopdownPoseEstimator(HRNet(extra), head=head).eval()
+    source = model(convolutions)
+    def name(key):
+        return re.sub(r'^head\.conv_layers\.', 'keypoint_head.final_layer.',
+                      re.sub(r'^head\.final_layer\.', f'keypoint_head.final_layer.{3 * convolutions}.', key))
+    old = {name(k): v for k, v in source.state_dict().items()}
+    assert 'keypoint_head.final_layer.0.weight' in old and f'keypoint_head.final_layer.{3 * convolutions}.bias' in old
+    target = model(convolutions)
+    assert load_checkpoint(target, dict(state_dict=old)).ok and same(target, source.state_dict())
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_checkpoint(model(0), dict(state_dict=old))
+    causes = ' '.join(caught.value.report.causes)
+    assert 'conv_out_channels' in causes and 'backbone only' not in causes
+
+
+# --- the network: limits, hashes, plain http
+
+class Sly(Server):
+    """Sends what it should not."""
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        self.send_response(302 if 'on' in self.path else 206 if 'part' in self.path else 200)
+        if 'on' in self.path:
+            self.send_header('Location', dict(http='http://example.org/w.pth', ftp='ftp://example.org/w.pth', loop=self.path).get(self.path[4:-4], '/w.pth'))
+        if 'gzip' in self.path:
+            self.send_header('Content-Encoding', 'gzip')
+        if 'more' in self.path:
+            self.send_header('Content-Length', '100')
+        self.end_headers()
+        try:
+            for _ in range(10**6 if 'endless' in self.path else 1):
+                self.wfile.write(self.payload)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def sly(host):
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Sly)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize('name, how, text', [
+    ('on-http.pth', {}, 'sends us on to http://example.org/w.pth: Over plain http'), ('on-ftp.pth', dict(allow_http=True), 'not allowed'), ('on-loop.pth', {}, '302'),
+    ('gzip.pth', {}, r'sent it packed \(gzip\)'), ('part.pth', {}, 'answered 206'), ('endless.pth', dict(max_size=10**6), r'or more, and the limit is 1,000,000; .* max_size'),
+    ('endless.pth', dict(max_time=.05), 'takes longer than 0 s.*max_time')])
+def test_what_a_server_may_not_do(sly, tmp_path, name, how, text):
+    with pytest.raises(ConnectionError, match=text):
+        read_checkpoint(f'{sly}/{name}', cache_dir=tmp_path / 'cache', progress=False, **how)
+    assert not files(tmp_path / 'cache')
+
+
+def test_more_than_was_announced_is_not_read(sly, tmp_path):
+    path = sources.download(f'{sly}/more.pth', tmp_path / 'cache', progress=False)
+    assert path.read_bytes() == Server.payload[:100]
+
+
+@pytest.mark.parametrize('size, ok', [(1000, False), (10**6, True)])
+def test_the_limit_of_size_can_be_raised(host, tmp_path, monkeypatch, size, ok):
+    for how in (dict(max_size=size), {}):
+        monkeypatch.setenv('POSEBOOK_MAX_DOWNLOAD', str(size) if not how else '7')
+        if ok:
+            assert read_checkpoint(f'{host}/{len(how)}.pth', cache_dir=tmp_path / 'cache', progress=False, **how)
+        else:
+            with pytest.raises(ConnectionError, match=r'it has \d,\d\d\d bytes or more, and the limit is 1,000'):
+                read_checkpoint(f'{host}/{len(how)}.pth', cache_dir=tmp_path / 'cache', progress=False, **how)
+
+
+@pytest.mark.parametrize('how', [dict(max_size=0), dict(max_size='1 GB'), dict(max_time=-1), dict(max_time=NAN), dict(timeout=0), dict(timeout=None)])
+def test_limits_that_are_none(how, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match='download: .* must be a number above 0, in (bytes|seconds); got'):
+        read_checkpoint('https://a.org/w.pth', cache_dir=tmp_path, **how)
+    for name in ('POSEBOOK_MAX_DOWNLOAD', 'POSEBOOK_MAX_DOWNLOAD_TIME'):
+        monkeypatch.setenv(name, 'much')
+        with pytest.raises(ValueError, match=f'{name} must be a number above 0.*got much'):
+            read_checkpoint('https://a.org/w.pth', cache_dir=tmp_path)
+        monkeypatch.delenv(name)
+
+
+def test_plain_http_is_refused_unless_told_otherwise(tmp_path, monkeypatch):
+    for url in ('http://a.org/w.pth', 'HTTP://a.org/w.pth', 'http://127.0.0.1.a.org/w.pth', 'http://localhost@a.org/w.pth'):
+        with pytest.raises(ValueError, match='download: url must be an https:// address; got .*Over plain http.*allow_http=True'):
+            load_checkpoint(nn.Linear(1, 1), url, cache_dir=tmp_path)
+    limits = sources.Limits(allow_http=True)
+    assert not limits.refused('http://a.org/w.pth') and limits.refused('ftp://a.org/w.pth')
+    monkeypatch.setenv('POSEBOOK_ALLOW_HTTP', '1')
+    assert not sources.Limits().refused('http://a.org/w.pth')
+    monkeypatch.setenv('POSEBOOK_ALLOW_HTTP', '0')
+    assert sources.Limits().refused('http://a.org/w.pth') and not sources.Limits().refused('http://localhost:8000/w.pth')
+
+
+@pytest.mark.parametrize('url', ['ftp://a.org/w.pth', 'file:///etc/passwd', 'data://text', 'gopher://a.org/w.pth', 'https:/a.org/w.pth'])
+def test_other_schemes_are_refused_by_name(url, tmp_path):
+    with pytest.raises(ValueError, match='download: url must be an https:// address; got'):
+        sources.download(url, tmp_path)
+    with pytest.raises(ValueError, match='a file of this machine'):
+        read_checkpoint('file://server/share/w.pth')
+
+
+def test_from_https_to_http_is_a_step_back():
+    import urllib.error
+    import urllib.request
+    request = urllib.request.Request('https://a.org/w.pth')
+    for allow in (False, True):
+        with pytest.raises(urllib.error.URLError, match='sends us on to http://127.0.0.1/w.pth: from https to http'):
+            sources._Redirects(sources.Limits(allow_http=allow)).redirect_request(request, None, 302, 'Found', {}, 'http://127.0.0.1/w.pth')
+    assert sources._Redirects(sources.Limits()).redirect_request(request, None, 302, 'Found', {}, 'https://b.org/w.pth').full_url == 'https://b.org/w.pth'
+
+
+@pytest.mark.parametrize('damage', [lambda d: d[:-1], lambda d: b'', lambda d: d[:50] + b'?' + d[51:], lambda d: b'<html>'])
+@pytest.mark.parametrize('name', ['latest.pth', 'w-{}.pth'])
+def test_a_cached_file_that_is_not_what_it_was_is_fetched_again(host, tmp_path, name, damage):
+    url = f'{host}/{name.format(hashlib.sha256(Server.payload).hexdigest()[:8])}'
+    path = sources.download(url, tmp_path / 'cache', progress=False)
+    path.write_bytes(damage(Server.payload))
+    with pytest.warns(UserWarning, match='must be the file with the SHA-256 .* downloaded again'):
+        assert load_checkpoint(nn.Linear(20, 30), url, cache_dir=tmp_path / 'cache', progress=False).ok
+    assert path.read_bytes() == Server.payload and len(Server.asked) == 2
+
+
+def test_hashes_beside_files(host, tmp_path):
+    path = sources.download(f'{host}/latest.pth', tmp_path / 'cache', progress=False)
+    digest = hashlib.sha256(Server.payload).hexdigest()
+    assert sources.hash_file(path).read_text() == f'{digest}  latest.pth\n'  # as sha256sum -c reads it
+    for text in ('', 'nonsense', digest[:10]):
+        sources.hash_file(path).write_text(text)
+        with pytest.warns(UserWarning, match='downloaded again'):
+            sources.download(f'{host}/latest.pth', tmp_path / 'cache', progress=False)
+    sources.hash_file(path).unlink()  # put there by hand, or before there were hashes
+    assert sources.download(f'{host}/latest.pth', tmp_path / 'cache') == path and len(Server.asked) == 4
+
+
+def test_a_hash_that_the_reader_knows(tmp_path):
+    path = save_checkpoint(nn.Linear(1, 1), tmp_path / 'w.pth')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for sha256 in (digest, digest[:8], ''):
+        assert load_checkpoint(nn.Linear(1, 1), path, sha256=sha256).ok
+    with pytest.raises(ValueError, match='must be the file with the SHA-256 00000000.*It is damaged, or another file'):
+        read_checkpoint(path, sha256='0' * 8)
+    for wrong in ('xyz', 5, 'A' * 8, '0' * 65):
+        with pytest.raises(ValueError, match='checkpoint: sha256 must be'):
+            read_checkpoint(path, sha256=wrong)
+
+
+def test_checkpoints_stand_below_models():
+    code = 'import sys, posebook.checkpoints; print(sorted(m for m in sys.modules if m.startswith(("posebook.", "torchvision")) or m == "matplotlib"))'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)))
+    loaded = eval(done.stdout)
+    assert {m.split('.')[1] for m in loaded} == {'checkpoints', 'checks', 'files'}

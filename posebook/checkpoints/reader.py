@@ -178,12 +178,20 @@ def check_zip(path: Path) -> None:
             raise Refused('its parts are compressed, as torch never writes them; unpack the zip '
                           'file, and pack it again without compression (zip -0)')
         if len({part.filename for part in parts}) < len(parts) or \
+                any(_is_odd(part) for part in parts) or \
                 sum(part.file_size for part in parts) > path.stat().st_size:
-            raise Refused('its table of contents lists a part twice, or more than the file holds')
+            raise Refused('it is damaged: its table of contents lists a part twice, or more than '
+                          'the file holds')
         # torch.serialization.set_crc32_options(False) writes files without checksums
         if any(part.CRC for part in parts) and (broken := archive.testzip()):
             raise Refused(f'it is damaged: {broken} does not fit its checksum; delete it and get '
                           f'it again')
+
+
+def _is_odd(part: zipfile.ZipInfo) -> bool:
+    """Torch reads nothing of a part that is called a folder, and takes old memory for its bytes."""
+    is_folder = part.external_attr & 0x10 or part.filename.endswith('/')
+    return part.compress_size != part.file_size or bool(is_folder and part.file_size)
 
 # %% ../../nbs/4_models/443_checkpoint_files.ipynb #8ac8c25a
 KINDS = {b'%PDF': 'a PDF', b'\xff\xd8\xff': 'a JPEG picture', b'\x89PNG': 'a PNG picture',

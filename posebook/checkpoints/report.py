@@ -189,7 +189,7 @@ def likely_causes(report: LoadReport, ours: Mapping[str, tuple],
     missing, extra = report.missing, report.unexpected
     heads = [any('head.deconv_layers.' in k for k in keys) for keys in (theirs, ours)]
     has_head = any(re.match(r'(keypoint_)?head\.', k) for k in theirs)
-    if any(re.search(r'head\.final_layer\.\d+\.', k) for k in extra):
+    if any(re.search(r'head\.(final_layer\.\d+|conv_layers)\.', k) for k in extra):
         causes.append("the checkpoint's head has convolutions in front of its last layer "
                       '(conv_out_channels, conv_kernel_sizes), yours has others or none')
     if has_head and heads[0] != heads[1] and any('head.' in k for k in missing + extra):
@@ -202,8 +202,9 @@ def likely_causes(report: LoadReport, ours: Mapping[str, tuple],
                       f'or revise_keys=[(pattern, replacement)]')
     elif missing and all(k.startswith('head.') for k in missing) and not has_head:
         causes.append('the checkpoint holds a backbone only: load_checkpoint(model.backbone, ...)')
-    if extra and not missing and all(k.startswith(('head.', 'keypoint_head.', 'neck.'))
-                                     for k in extra):
+    is_backbone = not any(k.startswith('head.') for k in ours)
+    if is_backbone and extra and not missing and all(
+            k.startswith(('head.', 'keypoint_head.', 'neck.')) for k in extra):
         causes.append("the model is a backbone, the checkpoint a whole estimator: "
                       "prefix='backbone.'")
     return list(dict.fromkeys(causes))

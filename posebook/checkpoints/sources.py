@@ -120,6 +120,8 @@ class Limits:
     def refused(self, url: str) -> str:
         """Why an address must not be asked, or nothing."""
         parts = urllib.parse.urlparse(url)
+        if not parts.hostname and parts.scheme in ('http', 'https'):
+            return 'It names no server'
         local = parts.hostname in ('localhost', '127.0.0.1', '::1')
         if parts.scheme == 'https' or parts.scheme == 'http' and (self.allow_http or local):
             return ''
