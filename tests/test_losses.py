@@ -286,7 +286,7 @@ def test_wrong_shapes_are_refused(name):
     ('InfoNCELoss', dict(temperature=0)), ('KeypointOHKMMSELoss', dict(topk=0)),
     ('BoneLoss', dict(joint_parents=[0, 7])), ('VariFocalLoss', dict(reduction=None))])
 def test_wrong_options_are_refused(name, kwargs):
-    with pytest.raises((ValueError, TypeError), match=f'^{next(iter(kwargs))} must'):
+    with pytest.raises((ValueError, TypeError), match=f'^{name}: {next(iter(kwargs))} must'):
         MODELS.build(dict(type=name, **kwargs))
 
 

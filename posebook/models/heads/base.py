@@ -39,7 +39,8 @@ def gather_targets(owner: str, samples: list, drawer: str, name: str,
         owner: the head, for the message. decoder: its codec, likewise.
         drawer: 'gt_fields' or 'gt_instance_labels'.
     """
-    require(len(samples) > 0, f'{owner}: data samples', 'at least one', Words('none'))
+    require(len(samples) > 0, f'{owner}: what loss learns from', 'at least one data sample',
+            Words('none'))
     for sample in samples:
         fields = sample.get(drawer)
         if fields is None or name not in fields:
