@@ -383,6 +383,7 @@ def checked(init: Callable) -> Callable:
     """
     signature = inspect.signature(init)
     hints_of = functools.cache(lambda: typing.get_type_hints(init))
+    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), '')
 
     def first_wrong(owner: str, given: dict, named_in: str = '') -> None:
         for name, value in given.items():
@@ -398,6 +399,7 @@ def checked(init: Callable) -> Callable:
         owner = type(self).__name__
         try:
             given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
+            given.update(given.pop(rest, {}))
         except TypeError as e:
             raise TypeError(f'{owner}: {e}. It takes {signature}') from None
         try:
