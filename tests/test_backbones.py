@@ -512,3 +512,55 @@ def test_window_masks_need_both_sides_padded(height, width, masks):
     careful.load_state_dict(plain.state_dict())
     x = torch.randn(2, height * width, 8)
     assert torch.equal(plain(x, height, width), careful(x, height, width)) != masks
+
+
+@pytest.mark.parametrize('name', ['ResNet', 'HRNet', 'ShuffleNetV1', 'MobileNetV2', 'VGG', 'SwinTransformer', 'MSPN', 'TCN'])
+def test_init_weights_follows_the_rules_again(name, tmp_path):
+    net = MODELS.build(dict(type='TCN', in_channels=4, stem_channels=8)) if name == 'TCN' else build(name)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        assert net.init_weights() == {}
+        found.append({k: v.clone() for k, v in net.state_dict().items()})
+    assert all(torch.equal(v, found[1][k]) for k, v in found[0].items())
+    torch.save(found[0], tmp_path / 'weights.pth')
+    net.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    for p in net.parameters():
+        p.data.fill_(3)
+    assert list(net.init_weights()) == ['']  # a report for the module itself
+    assert all(torch.equal(v, found[0][k]) for k, v in net.state_dict().items())
+
+
+def test_zero_init_residual_survives_init_weights():
+    net = build('ResNet')
+    net.init_weights()
+    assert all(m.last_norm.weight.abs().sum() == 0 for m in net.modules() if hasattr(m, 'last_norm'))
+
+
+def test_init_weights_of_an_estimator_reaches_its_parts():
+    cfg = dict(type='TopdownPoseEstimator', backbone=dict(type='AlexNet', init_cfg=dict(type='Constant', val=2, layer='Conv2d')),
+               head=dict(type='HeatmapHead', in_channels=256, out_channels=2, deconv_out_channels=None,
+                         init_cfg=dict(type='Constant', val=.5, layer='Conv2d')))
+    model = MODELS.build(cfg)
+    for p in model.parameters():
+        p.data.fill_(7)
+    assert model.init_weights() == {}
+    assert model.backbone.features[0].weight.unique().tolist() == [2] and model.head.final_layer.weight.unique().tolist() == [.5]
+
+
+def test_a_basic_block_has_one_width_and_a_short_sequence_is_named():
+    from posebook.models.backbones import BasicBlock
+    from posebook.models.backbones.tcn import BasicTemporalBlock
+    with pytest.raises(ValueError, match='BasicBlock: expansion must be 1; got 2'):
+        BasicBlock(64, 64, expansion=2)
+    block = BasicTemporalBlock(4, 4, 8)
+    assert block(torch.randn(1, 4, 7)).shape == (1, 4, 1)
+    with pytest.raises(ValueError, match=r'BasicTemporalBlock: input must be \(B, 4, T\) with T at least 7'):
+        block(torch.randn(1, 4, 6))
+    with pytest.raises(ValueError, match='HRFormer: extra'):
+        extra = hrformer_extra()
+        MODELS.build(dict(type='HRFormer', extra=dict(extra, stage4=dict(extra['stage4'], num_channels=(1, 2)))))
+    for name in ('SwinTransformer', 'PyramidVisionTransformer'):
+        with pytest.raises(ValueError, match=f'{name}: pretrain_img_size must be one number or'):
+            build(name, **dict(pretrain_img_size=(224, 224, 224))) if name == 'SwinTransformer' else \
+                MODELS.build(dict(type=name, **{**BACKBONES[name][0], 'pretrain_img_size': (224, 224, 224)}))

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from overfit import INPUT_SIZE, overfit
 from posebook.codecs import MSRAHeatmap
-from posebook.models import BaseHead, BaseHeatmapHead
+from posebook.models import BaseHead, BaseHeatmapHead, get_simcc_normalized
 from posebook.models.heads.base import to_numpy
 from posebook.models.tta import average
 from posebook.registry import KEYPOINT_CODECS, MODELS
@@ -589,7 +589,7 @@ def test_bins_that_do_not_fit_are_named(name):
     """96 x 128 bins of the targets: 48 x 64 pixels, 2 bins each."""
     for replace, got in ((dict(simcc_split_ratio=3.), r'\[144, 192\]'), (dict(input_size=INPUT[::-1]), r'\[128, 96\]')):
         head = make_head(name, **replace)
-        with pytest.raises(ValueError, match=got + r' bins, the targets \[96, 128\].* simcc_split_ratio'):
+        with pytest.raises(ValueError, match=r'of \[96, 128\] bins as the targets; got ' + got + r'.* simcc_split_ratio'):
             head.loss(make_feats(name, 1), make_samples(name, 1))
 
 
@@ -603,3 +603,58 @@ def test_one_tensor_in_place_of_a_tuple_is_refused(name):
     """Its last would be the last picture, as a map without a batch."""
     with pytest.raises(TypeError, match='Put it into a tuple'):
         make_head(name)(make_feats(name, 2)[0])
+
+
+def test_heads_accept_the_old_name_of_their_loss():
+    head = MODELS.build(HEADS['rle'][0])
+    new = head.state_dict()
+    old = {k.replace('loss_module.', 'loss.'): v + 1 if v.is_floating_point() else v for k, v in new.items()}
+    assert any(k.startswith('loss.flow_model.') for k in old)
+    head.load_state_dict(old)
+    assert all(torch.equal(v, old[k.replace('loss_module.', 'loss.')]) for k, v in head.state_dict().items())
+    model = torch.nn.ModuleDict(dict(head=MODELS.build(HEADS['rle'][0])))  # below a prefix, as in a whole model
+    model.load_state_dict({f'head.{k}': v for k, v in old.items()})
+    assert torch.equal(model.state_dict()['head.fc.weight'], old['fc.weight'])
+
+
+@pytest.mark.parametrize('name', ['heatmap', 'heatmap-deconv', 'integral', 'dsnt', 'cpm', 'mspn', 'vipnas', 'simcc',
+                                  'simcc-vipnas', 'rtmcc', 'regression', 'rle'])
+def test_features_of_another_width_are_named(name):
+    cfg, shape = HEADS[name]
+
+    def wider(s):
+        return [wider(x) for x in s] if isinstance(s, list) else torch.randn(2, s[0] + 1, *s[1:])
+
+    argument = 'unit_channels' if name == 'mspn' else 'in_channels'
+    feats = wider(shape) if isinstance(shape, list) else (wider(shape), )
+    with pytest.raises(ValueError, match=rf'^{cfg["type"]}: {argument} must be {C + 1}, .*; got {C}'):
+        MODELS.build(cfg)(feats)
+
+
+@pytest.mark.parametrize('name', ['simcc', 'rtmcc'])
+def test_a_single_sigma_divides_the_rows_that_are_shown(name):
+    one, two = ({**HEADS[name][0], 'decoder': {**HEADS[name][0]['decoder'], 'sigma': s}} for s in (3., (3., 4.)))
+    head = MODELS.build(one)
+    rows = torch.rand(2, K, 32), torch.rand(2, K, 40)
+    shown = head.pred_fields(rows, [InstanceData(scores=np.zeros((1, K))) for _ in range(2)])
+    wanted = [get_simcc_normalized(r, 3.) for r in rows]
+    assert torch.allclose(shown[0].heatmaps, (wanted[1][..., None] * wanted[0][:, :, None])[0])
+    assert torch.allclose(wanted[0], rows[0] / (3 * (2 * torch.pi)**.5))
+    plain = MODELS.build(two).pred_fields(rows, [InstanceData(scores=np.zeros((1, K))) for _ in range(2)])
+    assert torch.allclose(plain[0].heatmaps, (rows[1][..., None] * rows[0][:, :, None])[0])
+
+
+@each_head
+def test_a_head_is_initialised_again(name):
+    head = MODELS.build(HEADS[name][0])
+    found = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        assert head.init_weights() == {}
+        found.append({k: v.clone() for k, v in head.state_dict().items()})
+    assert all(torch.equal(v, found[1][k]) for k, v in found[0].items())
+
+
+def test_a_decoder_must_decode():
+    with pytest.raises(TypeError, match='HeatmapHead: decoder must be a codec'):
+        MODELS.build(dict(type='HeatmapHead', in_channels=2, out_channels=3, decoder=[None]))

@@ -286,7 +286,7 @@ def test_wrong_shapes_are_refused(name):
     ('InfoNCELoss', dict(temperature=0)), ('KeypointOHKMMSELoss', dict(topk=0)),
     ('BoneLoss', dict(joint_parents=[0, 7])), ('VariFocalLoss', dict(reduction=None))])
 def test_wrong_options_are_refused(name, kwargs):
-    with pytest.raises((ValueError, TypeError), match=f'^{next(iter(kwargs))} must'):
+    with pytest.raises((ValueError, TypeError), match=f'^{name}: {next(iter(kwargs))} must'):
         MODELS.build(dict(type=name, **kwargs))
 
 
@@ -558,3 +558,53 @@ def test_base_helpers():
     assert dropped.tolist() == [0, 5]
     with pytest.raises(TypeError, match='formula'):
         BaseLoss()(x, x)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])
+def test_a_logit_that_is_no_number_counts_as_0(reduction, bad):
+    loss = MODELS.build(dict(type='VariFocalLoss', reduction=reduction))
+    target = torch.tensor([0., .3, .9, 0.])
+    output = torch.tensor([.5, -1., 2., bad], requires_grad=True)
+    rest = MODELS.build(dict(type='VariFocalLoss', reduction='none'))(output.detach()[:3], target[:3])
+    found = loss(output, target)
+    assert found.isfinite().all()
+    found.sum().backward()
+    assert output.grad.isfinite().all()
+    if bad != bad:  # infinite logits are clipped instead
+        whole = torch.cat([rest, torch.zeros(1)])
+        assert torch.allclose(found, whole if reduction == 'none' else getattr(whole, reduction)())
+        assert output.grad[3] == 0
+    nowhere = loss(output.detach(), torch.tensor([0., .3, .9, bad]))
+    assert nowhere.isfinite().all()
+
+
+@pytest.mark.parametrize('mode', ['log', 'linear', 'square'])
+def test_a_marginal_that_is_no_number_counts_as_0(mode):
+    rows = [torch.rand(2, 3, 4).softmax(-1) for _ in range(2)]
+    spoilt = [rows[0].clone(), rows[1]]
+    spoilt[0][0, 1] = float('nan')
+    loss = MODELS.build(dict(type='MLECCLoss', mode=mode, reduction='none'))
+    plain, found = loss(rows, rows), loss(spoilt, rows)
+    assert found[0, 1] == 0
+    plain[0, 1] = 0
+    assert torch.allclose(found, plain)
+
+
+def test_bones_take_the_weights_of_keypoints():
+    torch.manual_seed(0)
+    loss = MODELS.build(dict(type='BoneLoss', joint_parents=[0, 0, 1, 1], use_target_weight=True))
+    output, target, weight = torch.randn(5, 4, 3), torch.randn(5, 4, 3), torch.rand(5, 4)
+    wanted = loss(output, target, weight[:, 1:])  # the outer ends, in the order of joints
+    assert torch.allclose(loss(output, target, weight), wanted)
+    assert torch.allclose(loss(output, target, weight[..., None]), wanted)
+    with pytest.raises(ValueError, match='target_weight'):
+        loss(output, target, weight[:, :2])
+
+
+def test_old_checks_are_found_with_a_warning():
+    from posebook.models.losses import base
+    with pytest.warns(DeprecationWarning, match='posebook.checks'):
+        assert base.check_choice('a', 1, (1, 2)) == 1
+    with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match='a must be a number above 0'):
+        base.check_number('a', 0, above=0)

@@ -274,3 +274,13 @@ def test_everything_on_a_gpu():
     synced = tiny_hrnet(norm_cfg=dict(type='SyncBN'))
     assert isinstance(synced.bn1, nn.SyncBatchNorm)
     assert synced.cuda()(torch.zeros(2, 3, 32, 32, device='cuda'))[0].is_cuda
+
+
+def test_models_load_torch_and_nothing_that_few_need():
+    """In a subprocess: what this process has imported says nothing. Adapters and metrics import the rest when used."""
+    import subprocess
+    import sys
+    code = ('import sys, posebook.models; print(*[m for m in ("torchvision", "pycocotools", "matplotlib", "scipy", "pandas", '
+            '"timm", "IPython", "ipywidgets", "torch._dynamo") if m in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ''), done.stdout + done.stderr

@@ -8,13 +8,14 @@ __all__ = ['PARTS', 'build_part', 'build_model', 'codec_conflicts', 'find_metain
 # %% ../../nbs/4_models/442_from_config.ipynb #5d0aa604
 import warnings
 from pathlib import Path
-from typing import Any, Iterator
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Iterator
 
 from ..config import Config, diff_configs
 from ..config.reader import plain_copy
 from ..registry import DATASETS, MODELS
+
+if TYPE_CHECKING:
+    from posebook.models.pose_estimators.topdown import TopdownPoseEstimator
 
 PARTS = ('data_preprocessor', 'backbone', 'neck', 'head')
 
@@ -29,7 +30,7 @@ def build_part(cfg: Any, where: str) -> Any:
         raise
 
 # %% ../../nbs/4_models/442_from_config.ipynb #19389fb2
-def build_model(cfg: str | Path | dict, checkpoint: str | Path | None = None) -> nn.Module:
+def build_model(cfg: str | Path | dict, checkpoint: str | Path | None = None) -> 'TopdownPoseEstimator':
     """The estimator that a config describes.
 
     Args:

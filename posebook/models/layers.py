@@ -383,18 +383,25 @@ def checked(init: Callable) -> Callable:
     """
     signature = inspect.signature(init)
     hints_of = functools.cache(lambda: typing.get_type_hints(init))
+    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), '')
 
     def first_wrong(owner: str, given: dict, named_in: str = '') -> None:
         for name, value in given.items():
-            if name in hints_of() and value is not signature.parameters[name].default:
+            left_out = value is None and name.endswith('_cfg')  # no norm, no activation
+            if name in hints_of() and value is not signature.parameters[name].default \
+                    and not left_out:
                 wanted = _misfit(name, value, hints_of()[name])
                 require(not wanted or name in named_in, f'{owner}: {name}', wanted, value,
                         error=WrongKind)
 
     @functools.wraps(init)
     def wrapper(self, *args, **kwargs):
-        given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
         owner = type(self).__name__
+        try:
+            given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
+            given.update(given.pop(rest, {}))
+        except TypeError as e:
+            raise TypeError(f'{owner}: {e}. It takes {signature}') from None
         try:
             init(self, *args, **kwargs)
         except NotImplementedError:

@@ -49,7 +49,7 @@ class ResNet(BaseBackbone):
     block_options: dict = {}  # of a relative, set before this constructor builds the blocks
 
     @checked
-    def __init__(self, depth: int | dict, in_channels: int = 3, stem_channels: int = 64,
+    def __init__(self, depth: int | str | dict, in_channels: int = 3, stem_channels: int = 64,
                  base_channels: int = 64, expansion: int | None = None, num_stages: int = 4,
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  out_indices: Sequence[int] = (3, ), style: str = 'pytorch',

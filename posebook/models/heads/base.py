@@ -39,7 +39,8 @@ def gather_targets(owner: str, samples: list, drawer: str, name: str,
         owner: the head, for the message. decoder: its codec, likewise.
         drawer: 'gt_fields' or 'gt_instance_labels'.
     """
-    require(len(samples) > 0, f'{owner}: data samples', 'at least one', Words('none'))
+    require(len(samples) > 0, f'{owner}: what loss learns from', 'at least one data sample',
+            Words('none'))
     for sample in samples:
         fields = sample.get(drawer)
         if fields is None or name not in fields:
@@ -144,7 +145,7 @@ class BaseHead(BaseModule):
         `PixelData`.
         """
         test_cfg = test_cfg or {}
-        require(self.decoder is not None, f'{type(self).__name__}: decoder, which predict needs,',
+        require(self.decoder is not None, f'{type(self).__name__}: predict needs a decoder, which',
                 'a codec or its config, decoder=dict(type="MSRAHeatmap", ...)', None)
         if test_cfg.get('flip_test', False):
             outputs = self.flip_average(feats, batch_data_samples, test_cfg)
@@ -253,7 +254,8 @@ class BaseHead(BaseModule):
 
     def compute_loss(self, outputs: Any, targets: Any, weights: Tensor) -> Tensor:
         """The scalar that training makes smaller."""
-        require(self.loss_module is not None, f'{type(self).__name__}: loss, to learn,',
+        require(self.loss_module is not None,
+                f'{type(self).__name__}: there is no loss to compute: loss',
                 'a module or its config, loss=dict(type="KeypointMSELoss", ...)', None)
         return self.loss_module(outputs, targets, weights)
 

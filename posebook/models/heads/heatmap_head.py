@@ -115,6 +115,8 @@ class HeatmapHead(BaseHeatmapHead):
             self.conv_layers = make_convs(width, conv_out_channels, conv_kernel_sizes or ())
             width = conv_out_channels[-1]
         self.final_layer = make_final_layer(width, out_channels, final_layer)
+        if final_layer is None and not (deconv_out_channels or conv_out_channels):
+            self.width = None  # any: the features are maps already
         self.fill_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

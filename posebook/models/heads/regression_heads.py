@@ -166,6 +166,7 @@ class IntegralRegressionHead(BaseHead):
                 conv_out_channels, conv_kernel_sizes, final_layer)
         else:
             self.final_layer = make_final_layer(in_channels, num_joints, final_layer)
+        self.width = None if final_layer is None else in_channels  # None: any
         if conv_out_channels and not deconv_out_channels:
             warnings.warn(f'{owner}: without deconvolutions conv_out_channels has no effect')
         w, h = self.heatmap_size
@@ -176,7 +177,7 @@ class IntegralRegressionHead(BaseHead):
     def logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (B, K, h, w) before the softmax."""
         maps = self.simplebaseline_head(feats) if self.simplebaseline_head is not None else \
-            self.final_layer(last_map(type(self).__name__, feats, self.in_channels))
+            self.final_layer(last_map(type(self).__name__, feats, self.width))
         got = tuple(maps.shape[:1:-1])
         require(got == self.heatmap_size, f'{type(self).__name__}: its maps',
                 f'(w, h) = {self.heatmap_size} by in_featuremap_size', Words(got),

@@ -138,6 +138,7 @@ class SimCCHead(BaseSimCCHead):
             if conv_out_channels:
                 warnings.warn('SimCCHead: without deconvolutions conv_out_channels has no effect')
             self.final_layer = make_final_layer(width, out_channels, final_layer)
+            self.width = None if final_layer is None else width  # None: any
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2
         self.mlp_head_x, self.mlp_head_y = nn.Linear(cells, bins_x), nn.Linear(cells, bins_y)
         self.fill_weights()

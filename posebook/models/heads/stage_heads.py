@@ -112,6 +112,7 @@ class CPMHead(BaseStageHead):
             raise ValueError(f'CPMHead: num_stages must be at least 1; got {num_stages}')
         self.in_channels, self.out_channels, self.num_stages = in_channels, out_channels, num_stages
         self.level_indices = [None] * num_stages
+        self.reads = bool(deconv_out_channels) or final_layer is not None
         self.set_loss(loss)
         self.multi_deconv_layers, self.multi_final_layers = nn.ModuleList(), nn.ModuleList()
         for _ in range(num_stages):
@@ -127,7 +128,9 @@ class CPMHead(BaseStageHead):
         if len(feats) != self.num_stages:
             raise ValueError(f'CPMHead: num_stages is {self.num_stages}, but the backbone gives '
                              f'{len(feats)} maps')
-        return [last(deconv(check_width('CPMHead', x, self.in_channels))) for x, deconv, last in
+        if self.reads:
+            feats = [check_width('CPMHead', x, self.in_channels) for x in feats]
+        return [last(deconv(x)) for x, deconv, last in
                 zip(feats, self.multi_deconv_layers, self.multi_final_layers)]
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #115bda16

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import (BaseLoss, check_axes, check_number, check_pair,
+from .base import (BaseLoss, check_axes, check_pair,
                                          check_tensor, drop_unweighted)
+from ...checks import number
 from ..layers import checked
 from ...registry import MODELS
 
@@ -45,7 +46,7 @@ class VariFocalLoss(BaseLoss):
     """Cross entropy with a quality in [0, 1] as target, weighted by it; negatives count less.
 
     A positive (target > 1e-4) is weighted by its target, a negative by alpha * p**gamma. Logits
-    are clipped to [-10, 10].
+    are clipped to [-10, 10]; NaN counts as a loss of 0, as in MMPose, and has no gradient.
 
     Args:
         use_target_weight, loss_weight, reduction: as in `BCELoss`.
@@ -60,11 +61,14 @@ class VariFocalLoss(BaseLoss):
         self.alpha, self.gamma = alpha, gamma
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss of each logit."""
+        """The loss of each logit; 0 where it, or its target, is not a number."""
+        exists = ~output.isnan() & target.isfinite()
+        output, target = (torch.where(exists, x, 0.) for x in (output, target))
         negative = (target <= 1e-4).to(target.dtype)
         factor = self.alpha * output.sigmoid()**self.gamma * negative + target
-        return factor * F.binary_cross_entropy_with_logits(output.clamp(-10, 10), target,
+        loss = factor * F.binary_cross_entropy_with_logits(output.clamp(-10, 10), target,
                                                            reduction='none')
+        return torch.where(exists, loss, 0.)
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #003c0fa2
 def kl_divergence(target: Tensor, log_output: Tensor) -> Tensor:
@@ -169,7 +173,7 @@ class InfoNCELoss(BaseLoss):
     @checked
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
         super().__init__(loss_weight=loss_weight)
-        self.temperature = check_number('temperature', temperature, above=0)
+        self.temperature = number('InfoNCELoss: temperature', temperature, above=0)
 
     def forward(self, features: Tensor) -> Tensor:
         """`features` (N, C): a scalar."""

@@ -10,9 +10,9 @@ __all__ = ['heatmap_mask', 'check_heatmaps', 'KeypointMSELoss', 'HeatmapLoss', '
 import torch
 from torch import Tensor
 
-from .base import (BaseLoss, check_axes, check_choice, check_number,
-                                         check_pair, check_tensor, drop_unweighted,
-                                         similarity_loss)
+from .base import (BaseLoss, check_axes, check_pair, check_tensor,
+                                         drop_unweighted, similarity_loss)
+from ...checks import number, one_of
 from ..layers import checked
 from ...registry import MODELS
 
@@ -200,7 +200,7 @@ class AdaptiveWingLoss(HeatmapLoss):
                  theta: float = 0.5, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
         self.alpha, self.omega, self.theta = alpha, omega, theta
-        self.epsilon = check_number('epsilon', epsilon, above=0)
+        self.epsilon = number('AdaptiveWingLoss: epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The curve above, for each pixel."""
@@ -252,7 +252,7 @@ class MLECCLoss(BaseLoss):
 
     With P the product over axes of sum(output * target): 'log' is -log(P + 1e-4), 'linear'
     1 - P, 'square' 1 - P**2. Outputs are probabilities along each axis, after the softmax. A
-    keypoint whose logarithm does not exist counts 0.
+    keypoint whose loss is not a number counts 0.
 
     Args:
         reduction: over the K keypoints: 'mean' or 'sum' gives (B,), 'none' (B, K).
@@ -264,7 +264,7 @@ class MLECCLoss(BaseLoss):
     def __init__(self, reduction: str = 'mean', mode: str = 'log',
                  use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight, reduction)
-        self.mode = check_choice('mode', mode, ('log', 'linear', 'square'))
+        self.mode = one_of('MLECCLoss: mode', mode, ('log', 'linear', 'square'))
 
     def forward(self, outputs: tuple, targets: tuple,
                 target_weight: Tensor | None = None) -> Tensor:
@@ -274,12 +274,9 @@ class MLECCLoss(BaseLoss):
         if weight is not None:
             pairs = [drop_unweighted(weight[..., None], *pair) for pair in pairs]
         prob = torch.stack([(o * t).sum(-1) for o, t in pairs]).prod(0)  # (B, K)
-        if self.mode == 'log':
-            exists = prob + 1e-4 > 0
-            loss = torch.where(exists, similarity_loss(
-                torch.where(exists, prob + 1e-4, 1), 'log'), 0)
-        else:
-            loss = similarity_loss(prob, self.mode)
+        prob = prob + 1e-4 if self.mode == 'log' else prob
+        exists = prob > 0 if self.mode == 'log' else ~prob.isnan()
+        loss = torch.where(exists, similarity_loss(torch.where(exists, prob, 1), self.mode), 0)
         loss = loss if weight is None else loss * weight
         if self.reduction != 'none':
             loss = getattr(loss.flatten(1), self.reduction)(1)

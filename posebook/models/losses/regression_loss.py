@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import (BaseLoss, check_choice, check_number, check_pair,
-                                         check_tensor, drop_unweighted, reduce_loss,
-                                         similarity_loss)
+from .base import (BaseLoss, check_pair, check_tensor, drop_unweighted,
+                                         reduce_loss, similarity_loss)
+from ...checks import number, one_of
 from ..layers import checked
 from ...registry import MODELS
 from ...structures.bbox import bbox_overlaps
@@ -128,8 +128,8 @@ class WingLoss(BaseLoss):
     def __init__(self, omega: float = 10., epsilon: float = 2., use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
-        self.omega = check_number('omega', omega, above=0)
-        self.epsilon = check_number('epsilon', epsilon, above=0)
+        self.omega = number('WingLoss: omega', omega, above=0)
+        self.epsilon = number('WingLoss: epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The wing curve."""
@@ -164,8 +164,8 @@ class SoftWingLoss(BaseLoss):
     def __init__(self, omega1: float = 2., omega2: float = 20., epsilon: float = 0.5,
                  use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
-        self.omega1 = check_number('omega1', omega1, above=0)
-        self.omega2, self.epsilon = omega2, check_number('epsilon', epsilon, above=0)
+        self.omega1 = number('SoftWingLoss: omega1', omega1, above=0)
+        self.omega2, self.epsilon = omega2, number('SoftWingLoss: epsilon', epsilon, above=0)
 
     def formula(self, output: Tensor, target: Tensor) -> Tensor:
         """The soft wing curve."""
@@ -270,12 +270,17 @@ class BoneLoss(BaseLoss):
 
     def forward(self, output: Tensor, target: Tensor,
                 target_weight: Tensor | None = None) -> Tensor:
-        """`output`, `target` (B, K, D); `target_weight` (B, bones), in the order of joints."""
+        """`output`, `target` (B, K, D); `target_weight` (B, bones), in the order of joints,
+        or (B, K) or (B, K, 1) of keypoints: a bone has that of its outer end.
+        """
         output, target = check_pair(output, target)
         if output.ndim != 3 or output.shape[1] != len(self.joint_parents):
             raise ValueError(f'output must be (B, {len(self.joint_parents)}, D), one joint for '
                              f'each of joint_parents; got {tuple(output.shape)}')
         bones, true_bones = self.lengths(output), self.lengths(target)
+        if isinstance(target_weight, Tensor) and target_weight.ndim > 1 and \
+                target_weight.shape[1] == len(self.joint_parents):
+            target_weight = target_weight.flatten(1)[:, self.non_root_indices]
         weight = self.get_weight(target_weight, bones)
         if weight is not None:
             bones, true_bones = (x * weight for x in drop_unweighted(weight, bones, true_bones))
@@ -300,7 +305,7 @@ class IoULoss(BaseLoss):
     def __init__(self, reduction: str = 'mean', mode: str = 'log', eps: float = 1e-16,
                  loss_weight: float = 1.):
         super().__init__(None, loss_weight, reduction)
-        self.mode = check_choice('mode', mode, ('linear', 'square', 'log'))
+        self.mode = one_of('IoULoss: mode', mode, ('linear', 'square', 'log'))
         self.eps = eps
 
     def forward(self, output: Tensor, target: Tensor,
@@ -341,7 +346,7 @@ class OKSLoss(BaseLoss):
                  mode: str = 'linear', eps: float = 1e-8, norm_target_weight: bool = False,
                  loss_weight: float = 1., *, skip_empty: bool = False):
         super().__init__(None, loss_weight, reduction)
-        self.mode = check_choice('mode', mode, ('linear', 'square', 'log'))
+        self.mode = one_of('OKSLoss: mode', mode, ('linear', 'square', 'log'))
         self.eps, self.norm_target_weight = eps, norm_target_weight
         self.skip_empty = skip_empty
         if metainfo is not None:

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .base import (BaseLoss, check_choice, check_number, check_pair,
-                                         check_tensor)
+from .base import BaseLoss, check_pair, check_tensor
+from ...checks import number, one_of
 from ..layers import checked
 from ...registry import MODELS
 
@@ -103,10 +103,9 @@ class RLELoss(BaseLoss):
                  residual: bool = True, q_distribution: str = 'laplace', *,
                  min_sigma: float = 1e-4):
         super().__init__(use_target_weight, reduction='sum')
-        self.q_distribution = check_choice('q_distribution', q_distribution,
-                                           ('laplace', 'gaussian'))
-        if not 0 < check_number('min_sigma', min_sigma) < 1:
-            raise ValueError(f'min_sigma must be between 0 and 1; got {min_sigma}')
+        self.q_distribution = one_of('RLELoss: q_distribution', q_distribution,
+                                     ('laplace', 'gaussian'))
+        number('RLELoss: min_sigma', min_sigma, above=0, below=1)
         self.size_average, self.residual, self.min_sigma = size_average, residual, min_sigma
         self.flow_model = RealNVP()
 
