@@ -98,7 +98,7 @@ def number(what: str, value: Any, *, low: float | None = None, high: float | Non
     try:  # numbers of numpy and fractions compute in ways of their own; others do not even fit a float
         plain = value if isinstance(value, (int, float)) else \
             int(value) if isinstance(value, Integral) else float(value)
-        finite = math.isfinite(plain)
+        finite = kind is Integral or math.isfinite(plain)
     except OverflowError:
         finite = False
     ok = (finite and (low is None or plain >= low) and (high is None or plain <= high)
@@ -145,15 +145,18 @@ def keys(what: str, value: Any, needed: Iterable[str] = (),
     return value
 
 # %% ../nbs/1_foundations/109_checks.ipynb #b2f68716
+_FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+
+
 def as_floats(values: Any, what: str = 'values') -> np.ndarray:
     """An array of float32 or float64; other numbers become float32, anything else is an error."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):  # lists of unequal lengths, a tensor with a gradient
         array = np.asarray(None)
+    if array.dtype in _FLOATS:
+        return array
     require(array.dtype.kind in 'fiub', what, 'numbers in an array or in lists of equal lengths', values,
             error=WrongKind)
-    if array.dtype in (np.float32, np.float64):
-        return array
     with np.errstate(over='ignore'):  # of a longer float; infinite is what it is as float32
         return array.astype(np.float32)

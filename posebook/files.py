@@ -6,15 +6,21 @@
 __all__ = ['name_file', 'part_prefix', 'write_atomically', 'remove_parts', 'locked', 'inside', 'limit', 'cache_dir']
 
 # %% ../nbs/1_foundations/110_files.ipynb #0b35b3b1
+import errno
+import hashlib
 import os
-import shutil
+import re
+import stat
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from .checks import WrongKind, require
 
 # %% ../nbs/1_foundations/110_files.ipynb #4ada60a9
 def name_file(error: BaseException, path: Path) -> BaseException:
@@ -22,15 +28,23 @@ def name_file(error: BaseException, path: Path) -> BaseException:
     cause, seen = error, set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return type(cause)(cause.errno, cause.strerror, str(path))
+        number = getattr(cause, 'errno', None) if isinstance(cause, OSError) else None
+        if number is None and isinstance(cause, Exception):  # as Rust's libraries say it
+            found = re.search(r'(?:os error |\bcode: )(\d{1,3})\b', str(cause))
+            number = int(found[1]) if found else None
+        if number is not None:
+            text = getattr(cause, 'strerror', None) or os.strerror(number)
+            return OSError(number, text, str(path))  # the subclass follows from the number
         cause = cause.__cause__ or cause.__context__
     return error
 
 # %% ../nbs/1_foundations/110_files.ipynb #af10cc14
 def part_prefix(path: Path) -> str:
     """How the names of half-written files for `path` begin; they end in `.part`."""
-    return f'.{path.name}.'
+    if len(os.fsencode(path.name)) <= 200:
+        return f'.{path.name}.'
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a name has 255 bytes at most
+    return f'.{path.name[:30]}-{digest}.'
 
 
 def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], object]) -> Path:
@@ -44,18 +58,19 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], o
     part = target.with_name(f'{part_prefix(target)}{os.getpid()}-{uuid.uuid4().hex[:8]}.part')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_file():
-            raise IsADirectoryError(21, 'It is a folder or a device, not a file')
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask
-        if target.exists():
-            shutil.copymode(target, part)
+        rights = _rights(target)
+        # nobody may read the part who may not read the file; the umask is taken off
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, (rights or 0o666) | 0o600))
         if callable(content):
             content(part)
         else:
             part.write_bytes(content.encode() if isinstance(content, str) else content)
-        with open(part, 'rb+') as file:
-            os.fsync(file.fileno())
+        _to_disk(part)
+        if rights is not None:
+            os.chmod(part, rights)
         os.replace(part, target)
+        with suppress(OSError):  # the new name as well; not every system can
+            _to_disk(target.parent)
     except BaseException as e:
         with suppress(OSError):
             part.unlink()
@@ -64,11 +79,33 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], o
         raise
     return Path(path)
 
+
+def _rights(target: Path) -> int | None:
+    """Those of a file that is to be replaced, None if there is none; OSError if it must not be."""
+    if target.is_symlink():  # realpath ends at a link only where links go round in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not target.exists():
+        return None
+    if not target.is_file():
+        raise IsADirectoryError(errno.EISDIR, 'It is a folder or a device, not a file')
+    if not os.access(target, os.W_OK):  # a rename would not ask
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return stat.S_IMODE(target.stat().st_mode)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
 # %% ../nbs/1_foundations/110_files.ipynb #5ce76d4a
 def remove_parts(path: str | Path) -> list[Path]:
     """Delete what killed writers of `path` left; returns the files. Hold the folder's lock."""
     target = Path(os.path.realpath(path))
-    parts = [p for p in target.parent.glob('.*.part') if p.name.startswith(part_prefix(target))]
+    mine = re.compile(re.escape(part_prefix(target)) + r'\d+-[0-9a-f]{8}\.part')
+    parts = [p for p in target.parent.glob('.*.part') if mine.fullmatch(p.name)]
     for part in parts:
         part.unlink(missing_ok=True)
     return parts
@@ -78,28 +115,47 @@ def remove_parts(path: str | Path) -> list[Path]:
 def locked(folder: str | Path, timeout: float = 0.) -> Iterator[None]:
     """Have `folder` for this process alone meanwhile; BlockingIOError if another has it.
 
-    `timeout`: seconds to wait for the other one. The folder is made if it is not there.
+    `timeout`: seconds to wait for the other one. The folder is made if it is not there. Where the
+    file system knows no locks, a warning says so. OSError names the folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / '.lock')
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / '.lock').is_symlink():  # opening it would empty another file
+            raise OSError(errno.ELOOP, 'Its file .lock is a link')
         lock.acquire(timeout=timeout)
     except Timeout:
         raise BlockingIOError(f'{folder} is in use by another run. Wait for it, or name another '
                               'folder') from None
+    except (OSError, NotImplementedError) as e:
+        no_locks = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+        if isinstance(e, OSError) and e.errno not in no_locks:
+            raise name_file(e, folder) from e
+        warnings.warn(f'{folder} cannot be locked on its file system, so nothing keeps a second '
+                      f'run out', stacklevel=3)
     try:
         yield
     finally:
         lock.release()
 
 # %% ../nbs/1_foundations/110_files.ipynb #326a0e69
-def inside(folder: str | Path, name: str) -> Path:
-    """`folder / name`; ValueError if that would lie outside the folder (links are followed)."""
-    root = Path(os.path.realpath(folder))
-    path = Path(os.path.realpath(root / name))
-    if root != path and root not in path.parents:
-        raise ValueError(f'{name!r:.200} must be a path inside {folder}; got one that leads out of it')
+def inside(folder: str | Path, name: str | Path) -> Path:
+    """`folder / name`; ValueError if that is not something within the folder (links are followed).
+
+    A name that would lead out on another system, `..\\x` or `C:\\x`, is refused on this one too.
+    """
+    what = f'a name in {folder}'
+    require(isinstance(name, (str, os.PathLike)), what, 'a text', name, error=WrongKind)
+    text, wanted = os.fspath(name), 'the path of a file inside it'
+    require(isinstance(text, str), what, 'a text', text, error=WrongKind)
+    require('\0' not in text and text.strip(), what, wanted, text)
+    elsewhere = re.search(r'^[A-Za-z]:[\\/]|^\\|(^|[\\/])\.\.\\|\\\.\.([\\/]|$)', text)
+    try:
+        root, path = Path(os.path.realpath(folder)), Path(os.path.realpath(Path(folder, text)))
+    except ValueError:  # letters that no file name can have
+        elsewhere = True
+    require(not elsewhere and root in path.parents, what, wanted, text, 'It leads out of the folder')
     return Path(folder) / name
 
 # %% ../nbs/1_foundations/110_files.ipynb #7a6e6c5a
@@ -116,7 +172,7 @@ def cache_dir() -> Path:
     if os.environ.get('POSEBOOK_CACHE'):
         return Path(os.environ['POSEBOOK_CACHE']).expanduser()
     if sys.platform == 'win32':
-        return Path(os.environ.get('LOCALAPPDATA', Path.home() / 'AppData/Local')) / 'posebook'
+        return Path(os.environ.get('LOCALAPPDATA') or Path.home() / 'AppData/Local') / 'posebook'
     if sys.platform == 'darwin':
         return Path.home() / 'Library/Caches/posebook'
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'posebook'

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'posebook'
-FLOORS = ['', 'checks files registry', 'config structures config_reader safe_eval', 'codecs visualization checkpoints',
+FLOORS = ['', 'checks files registry', 'config structures', 'codecs visualization checkpoints',
           'datasets evaluation synthetic', 'models', 'engine deploy apis', 'widgets testing book', 'cli', '__main__']
 RANK = {name: floor for floor, names in enumerate(FLOORS) for name in names.split() or ['']}
 INDEX = 'posebook._modidx'  # nbdev's list of names, which nothing imports

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from posebook.datasets import CocoDataset
-from posebook.datasets.synthetic import data_samples_dir
+from posebook.book.places import data_samples_dir
 from posebook.engine.loop import collate
 from posebook.evaluation.functional.keypoint_eval import keypoint_pck_accuracy
 from posebook.models import TopdownPoseEstimator

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 import posebook.models  # noqa: F401  (fills the registry)
-from posebook.models.backbones import (BaseBackbone, InvertedResidual, MobileNetV2, ResNet,
+from posebook.models.backbones import (InvertedResidual, MobileNetV2, ResNet,
                                        ShuffleNetV2, ShuffleUnit, hrnet_extra, rename_state_dict)
 from posebook.models.backbones.compact import SE_ACTS
 from posebook.models.backbones.hrformer import LocalWindowSelfAttention

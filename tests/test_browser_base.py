@@ -2,8 +2,8 @@
 import nbformat
 import pytest
 
-from widget_checks import (HOSTILE, accessibility_tree, check_grey_after_restart, check_harmless, check_names,
-                           restart_kernel, spoken)
+from widget_checks import (check_grey_after_restart, check_names,
+                           spoken)
 from widget_lab import (ROOT, answer, cut_captions, drag, drag_round, drawn, opened_notebook, run_cell, same_picture,
                         scroll_away_and_back, state, unnamed_controls, widget_at_rest)
 

@@ -11,8 +11,8 @@ SCENE = '''
 import cv2, json
 import numpy as np
 from posebook.codecs import MSRAHeatmap, UDPHeatmap
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
-from posebook.datasets.synthetic import data_samples_dir
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
+from posebook.book.places import data_samples_dir
 from posebook.structures.spaces import Spaces
 from posebook.widgets import HeatmapViewer
 

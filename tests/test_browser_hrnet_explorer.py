@@ -1,16 +1,19 @@
 """HRNetExplorer in a real Chromium: choosing parts by pointer and keys, cutting paths, themes and widths."""
 import base64
+import json
 
 import cv2
 import numpy as np
 import pytest
 
+from widget_checks import (check_grey_after_restart, check_harmless, check_names, hostile_names, spoken)
 from widget_lab import (answer, check_themes, check_width, drawn, opened_notebook, run_cell, same_picture,
                         scroll_away_and_back, state, unnamed_controls, widget_at_rest)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-SCENE = '''
+SCENE = f'''
+import copy
 import json
 import numpy as np
 import torch
@@ -22,13 +25,16 @@ from posebook.widgets.hrnet.recording import sample_picture, small_hrnet
 torch.set_num_threads(1)
 torch.manual_seed(0)
 norm = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-model = TopdownPoseEstimator(small_hrnet(), data_preprocessor=PoseDataPreprocessor(**norm), head=HeatmapHead(
+names = {hostile_names(5)!r}
+Head = type(names[0], (HeatmapHead,), {{}})   # a class may have any name
+model = TopdownPoseEstimator(small_hrnet(), data_preprocessor=PoseDataPreprocessor(**norm), head=Head(
     8, 5, None, None, decoder=MSRAHeatmap((96, 128), (24, 32), sigma=2)))
 torch.nn.init.normal_(model.head.final_layer.weight)
 crop = sample_picture((96, 128))
+metainfo = dict(keypoint_id2name=dict(enumerate(names)))
 '''
 NOTEBOOK = [SCENE + '''
-explorer = HRNetExplorer(model, crop)
+explorer = HRNetExplorer(model, crop, metainfo)
 explorer
 ''', '''
 open('seen.json', 'w').write(json.dumps(explorer.settings.to_dict()));
@@ -46,6 +52,22 @@ if 'done' in globals():
     explorer.update(selected='layer1', cuts=[])
 done = True
 open('back.json', 'w').write('1');
+''', '''
+if 'go' in globals():
+    model.load_state_dict(start)
+    torch.manual_seed(5)
+    optimizer, told = torch.optim.SGD(model.parameters(), lr=1e-3), []
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = model(torch.randn(2, 3, 128, 96), mode='tensor')[0].square().mean()
+        loss.backward()
+        optimizer.step()
+        told.append([loss.item(), all(m.training for m in model.modules()), torch.get_num_threads(),
+                     sum(len(m._forward_hooks) for m in model.modules())])
+    told.append(float(sum(p.double().abs().sum() for p in model.parameters())))
+    open('trained.json', 'w').write(json.dumps(told))
+start, steps, go = copy.deepcopy(model.state_dict()), 40, True;
 ''']
 
 PATH = 'stage4.0.fuse_layers.0.2'
@@ -153,7 +175,7 @@ def test_cutting_changes_the_output_and_reset_restores_it(widget, scene, lab):
     result = answer(widget)
     assert state(widget)['cuts'] == [PATH] and widget.locator('.pb-net .cross').count() == 1
     assert run_cell(widget, 1, lab[1] / 'seen.json')['cuts'] == [PATH]
-    expected = scene['HRNetExplorer'](scene['model'], scene['crop'], cuts=[PATH]).result
+    expected = scene['HRNetExplorer'](scene['model'], scene['crop'], scene['metainfo'], cuts=[PATH]).result
     assert result['change'] == pytest.approx(expected['change'], abs=1e-5)
     assert fact(widget, 'heat') == expected['texts']['heat'] != '0.0%'
     assert fact(widget, 'shift') == expected['texts']['shift']
@@ -226,7 +248,7 @@ def test_the_probe_reads_all_three_pictures(widget):
     assert widget.evaluate('pb().store.probe') == [52, 24]
 
 
-def test_difference_and_single_heatmaps(widget):
+def test_difference_and_single_heatmaps(widget, scene):
     choose(widget, PATH)
     widget.keyboard.press('x')
     answer(widget)
@@ -237,8 +259,8 @@ def test_difference_and_single_heatmaps(widget):
     whole = drawn(widget, 'before')
     widget.locator('[data-key=joint]').select_option('3')
     answer(widget)
-    assert (drawn(widget, 'before') != whole).any(axis=2).mean() > 0.05
-    assert widget.locator('.pb-output output').first.inner_text() == 'map 3'
+    assert (drawn(widget, 'before') != whole).any(axis=2).mean() > 0.02
+    assert widget.locator('.pb-output output').first.inner_text() == scene['names'][3]
 
 
 def test_keyboard_walks_and_cuts(widget):
@@ -257,7 +279,7 @@ def test_keyboard_walks_and_cuts(widget):
     for key in ('b', 'd', 'd', 'm'):
         widget.keyboard.press(key)
     assert widget.evaluate('jupyterapp.shell.currentWidget.content.widgets.length') == cells
-    widget.wait_for_function("document.querySelector('.pb-live').textContent.startsWith('Sum of branch 0')")
+    widget.wait_for_function("document.querySelector('.pb-live').textContent.includes('Sum of branch 0')")
     assert '1 cut, output changed by' in widget.locator('.pb-live').inner_text()
     widget.keyboard.press('Escape')
     assert widget.evaluate('document.activeElement.dataset.key') == 'shade'
@@ -306,3 +328,111 @@ def test_redraws_after_it_was_scrolled_away(widget):
     scroll_away_and_back(widget)
     assert same_picture(widget.evaluate("Array.from(pixels('picture'))"), before)
     assert widget.locator('.pb-net path.on').count() == 1
+
+
+def test_names_are_text_and_every_control_has_one(widget, scene):
+    choose(widget, 'head')
+    widget.keyboard.press('Escape')
+    widget.locator('[data-key=joint]').select_option('2')
+    answer(widget)
+    check_harmless(widget, [*scene['names'], f'Head: {scene["names"][0]}'])
+    choose(widget, PATH)
+    widget.keyboard.press('x')
+    answer(widget)
+    names = check_names(widget)
+    assert {'bars show', 'selected: picture of', 'heatmap', 'with cuts: show'} <= set(names['combobox'])
+    assert names['slider'] == ['opacity'] and len(names['application']) == 5
+    assert {'restore path 2 to 0', 'restore all', 'copy the weights again', 'undo', 'present'} <= set(names['button'])
+
+
+def test_a_slider_is_spoken(widget):
+    widget.locator('[data-key=opacity]').focus()
+    widget.keyboard.press('Home')
+    assert spoken(widget).startswith('opacity 0. Stage 1. ')
+
+
+def test_cuts_are_undone_and_redone(widget):
+    choose(widget, PATH)
+    widget.keyboard.press('x')
+    answer(widget)
+    choose(widget, 'stage2.0.fuse_layers.1.0')
+    widget.keyboard.press('x')
+    answer(widget)
+    both = state(widget)['cuts']
+    widget.locator('.pb-undo').click()
+    assert state(widget)['cuts'] == [PATH] and answer(widget)['change']['stage2.0.fuse_layers.1'] == 0
+    widget.locator('.pb-redo').click()
+    assert state(widget)['cuts'] == both
+    widget.locator('.pb-cut').click()  # one control: this path alone
+    assert state(widget)['cuts'] == [PATH]
+    widget.locator('.pb-heal').click()
+    widget.keyboard.press('Control+z')
+    assert state(widget)['cuts'] == [PATH]
+
+
+IN_SIGHT = """() => [...document.querySelectorAll('.pb-net svg, .pb-output canvas, .pb-cut, [data-fact=heat], [data-fact=farthest]')]
+    .map((e) => e.getBoundingClientRect()).map((r) => r.top >= 0 && r.left >= 0 && r.bottom <= innerHeight && r.right <= innerWidth)"""
+
+
+def test_path_and_effect_are_seen_together(widget):
+    widget.set_viewport_size(dict(width=1280, height=720))  # 1080p at 150 %
+    widget.evaluate("document.querySelector('.pb-scene').scrollIntoView({ block: 'end' })")
+    widget.evaluate('settled()')
+    assert widget.evaluate(IN_SIGHT) == [True] * 6
+
+
+def test_presenter_mode_shows_all_at_once(widget):
+    for size in (dict(width=1280, height=720), dict(width=1920, height=1080)):
+        widget.set_viewport_size(size)
+        widget.locator('.pb-present').click()
+        widget.evaluate('settled()')
+        assert widget.evaluate(IN_SIGHT) == [True] * 6
+        sizes = widget.evaluate("""() => [...document.querySelectorAll('.pb-widget :is(p, span, b, dt, dd, h4, button, output, svg text)')]
+            .filter((e) => e.checkVisibility() && e.textContent.trim() && !e.closest('.pb-live')).map((e) => parseFloat(getComputedStyle(e).fontSize))""")
+        assert min(sizes) >= 14
+        assert widget.evaluate("(e => [e.scrollWidth <= e.clientWidth, e.scrollHeight <= e.clientHeight])"
+                               "(document.querySelector('.pb-widget'))") == [True, True], size
+        widget.locator('.pb-present').click()
+
+
+def test_it_says_what_is_untrained_and_copies_again(widget, lab):
+    note = widget.locator('.pb-note')
+    assert 'The weights of the backbone' in note.inner_text() and 'means nothing' in note.inner_text()
+    stem = widget.locator('.pb-net image').nth(1)
+    before = stem.get_attribute('href')
+    widget.evaluate("jupyterapp.shell.currentWidget.context.sessionContext.session.kernel"
+                    ".requestExecute({ code: 'with torch.no_grad(): model.backbone.conv1.weight.mul_(-1)' }).done")
+    choose(widget, 'stem')
+    assert note.inner_text().startswith('Your model has changed') and stem.get_attribute('href') == before
+    widget.locator('.pb-copy').click()
+    answer(widget)
+    assert stem.get_attribute('href') != before and note.inner_text().startswith('The weights')
+    widget.evaluate("jupyterapp.shell.currentWidget.context.sessionContext.session.kernel"
+                    ".requestExecute({ code: 'with torch.no_grad(): model.backbone.conv1.weight.mul_(-1)' }).done")
+    widget.locator('.pb-copy').click()
+    answer(widget)
+
+
+def test_a_training_cell_notices_nothing_of_cuts(widget, lab):
+    """The kernel answers while the cell runs; losses, modes and weights are those of a run that nobody watched."""
+    file = lab[1] / 'trained.json'
+    alone = run_cell(widget, 4, file, seconds=60)
+    assert all(step[1:] == [True, alone[0][2], 0] for step in alone[:-1])
+    file.unlink()
+    choose(widget, PATH)
+    before = widget.evaluate('pb().stats.answered')
+    widget.evaluate("""() => { const nb = jupyterapp.shell.currentWidget.content; nb.activeCellIndex = 4;
+        nb.deselectAll(); jupyterapp.commands.execute('notebook:run-cell'); }""")
+    widget.locator('.pb-net svg').focus()
+    for _ in range(600):
+        if file.exists():
+            break
+        widget.keyboard.press('x')
+        widget.wait_for_timeout(50)
+    widget.evaluate('settled()')
+    assert run_cell(widget, 1, lab[1] / 'seen.json') and widget.evaluate('pb().stats.answered') > before
+    assert json.loads(file.read_text()) == alone
+
+
+def test_after_a_restart_old_numbers_are_grey(widget):  # the last one: it ends the kernel
+    check_grey_after_restart(widget, "pb().store.change({ selected: 'stem' })")

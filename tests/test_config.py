@@ -300,6 +300,7 @@ def test_the_dumps_of_the_largest_published_models_are_read():
     assert cfg.again.datasets[13].pipeline[0].mapping[99] == (99, 99) and Config.fromstring(cfg.dump()) == cfg
 
 
+@pytest.mark.slow
 def test_limits_in_memory():
     """All bombs in one process that may have half a gigabyte more than it starts with."""
     code = ('import resource, sys; sys.path.insert(0, "tests"); from test_config import BOMBS, read, ConfigError\n'

@@ -273,6 +273,90 @@ def test_no_value_of_any_field_is_an_accident(make, change):
         assert np.isfinite(info['bbox']).all() and np.isfinite(info['keypoints']).all()
 
 
+@pytest.mark.parametrize('x, y', [(NAN, NAN), (None, None), (INF, 3), (-INF, NAN), (1e300, 0), (10 ** 400, 0)],
+                         ids=lambda v: str(v)[:9])
+def test_a_point_without_a_label_has_no_position(make, x, y):
+    points = [x, y, 0] + POINTS[3:]
+    info = silent(make, [{**ANN, 'keypoints': points}])[0]
+    assert info['keypoints'][0, 0].tolist() == [0, 3 if y == 3 else 0]
+    assert info['keypoints_visible'][0, 0] == 0 and np.isfinite(info['keypoints']).all()
+    with pytest.raises(ValueError, match='a visibility is not 0, 1 or 2'):
+        make([{**ANN, 'keypoints': [1, 2, NAN] + POINTS[3:]}])
+    with pytest.raises(ValueError, match='keypoints are not finite numbers'):
+        make([{**ANN, 'keypoints': ['x', y, 0] + POINTS[3:]}])
+
+
+# ---- text from files is hostile ------------------------------------------------------------------
+
+@pytest.mark.parametrize('name', ['../secret.png', '../../secret.png', 'a/../../secret.png', '/secret.png'])
+def test_a_name_does_not_lead_out_of_the_folder(make, tmp_path, name):
+    inner = tmp_path / 'pictures'
+    inner.mkdir()
+    name = str(tmp_path / 'secret.png') if name.startswith('/') else name
+    for folder in (tmp_path, tmp_path.parent):
+        cv2.imwrite(str(folder / 'secret.png'), np.zeros((48, 64, 3), np.uint8))
+    images = [dict(id=7, width=64, height=48, file_name=name), dict(id=3, width=64, height=48, file_name='3.png')]
+    cv2.imwrite(str(inner / '3.png'), np.zeros((48, 64, 3), np.uint8))
+    anns = [ANN, {**ANN, 'id': 2, 'image_id': 3}]
+    for kwargs in (dict(), dict(data_mode='bottomup'), dict(detections=[DET, {**DET, 'image_id': 3}])):
+        with pytest.warns(UserWarning, match=r'file_name leads out of the folder .*pictures.*allow_outside=True.*1 \('):
+            dataset = make(anns, images, data_prefix=dict(img='pictures'), **kwargs)
+        assert [info['img_id'] for info in dataset] == [3]
+    with pytest.raises(ValueError, match='leads out of the folder'):
+        make([ANN], images, data_prefix=dict(img='pictures'))
+    (tmp_path / 'a').mkdir(exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        both = make(anns, images, data_prefix=dict(img='pictures'), allow_outside=True)
+    assert len(both) == 2 and both[0]['img_path'] == os.path.join(str(inner), name)
+
+
+def test_names_inside_the_folder_are_read_as_they_are(make, tmp_path):
+    (tmp_path / 'sub').mkdir()
+    os.symlink(tmp_path / '7.png', tmp_path / 'sub' / 'link.png')     # a link is the user's own
+    for name in ('sub/link.png', 'sub/../7.png', str(tmp_path / '7.png'), './7.png', 'a..b.png'):
+        images = [dict(id=7, width=64, height=48, file_name=name)]
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*missing')
+            assert make([ANN], images)[0]['img_path'] == os.path.join(str(tmp_path), name)
+
+
+def test_ids_cannot_write_to_the_terminal(make):
+    evil = '\x1b[2J\x1b]0;owned\x07' + 'x' * 500
+    with pytest.warns(UserWarning) as caught:
+        dataset = make([ANN, {**ANN, 'id': evil, 'bbox': None}])
+    for text in (str(caught[0].message), repr(dataset.report)):
+        assert text.isprintable() or set(text) - {'\n'} and text.replace('\n', '').isprintable()
+        assert len(text) < 1000 and "x1b[2J" in text
+
+
+def test_a_file_larger_than_the_limit_is_refused_before_it_is_read(make, monkeypatch):
+    make()
+    monkeypatch.setenv('POSEBOOK_MAX_JSON', '50')
+    with pytest.raises(ValueError, match='CocoDataset: ann_file must be a file of at most 50 bytes; got .*people.json'):
+        make()
+    monkeypatch.setenv('POSEBOOK_MAX_JSON', '50 kB')
+    with pytest.raises(ValueError, match='POSEBOOK_MAX_JSON must be a whole number'):
+        make()
+
+
+def test_many_records_cost_what_they_cost(make):
+    """A hundred thousand ids: no step looks at all of them for each."""
+    anns = [dict(id=i, image_id=9, category_id=1, bbox=[1, 2, 3, 4]) for i in range(100_000)]
+    with pytest.raises(ValueError, match=r'none of its 100000 .*image_id is not in images: 100000 \(id 0, 1'):
+        make(anns)
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(data_mode='topDown'), dict(sample_interval='2'), dict(sample_interval=True), dict(max_refetch=-1),
+    dict(max_refetch=None), dict(data_prefix='images'), dict(data_prefix=None), dict(filter_cfg=3),
+    dict(indices=1.5), dict(indices=['a']), dict(pipeline=5), dict(pipeline=[5]), dict(metainfo=5),
+    dict(metainfo=dict(from_file='nothing.py'))])
+def test_wrong_arguments_are_answered_in_one_sentence(make, kwargs):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match='must be .*; got '):
+        make(**kwargs)
+
+
 # ---- behaviour as a dataset ----------------------------------------------------------------------
 
 def people(num):

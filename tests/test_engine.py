@@ -51,6 +51,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, content):
         load_checkpoint_file(path)
 
 
+@pytest.mark.slow
 def test_same_seed_same_result(root):
     recipe = MiniRecipe(**{**TINY, 'epochs': 1})
     runs = [train_mini(recipe=recipe, root=root, threads=1, progress=False) for _ in range(2)]
@@ -61,6 +62,7 @@ def test_same_seed_same_result(root):
     assert other.history != runs[0].history
 
 
+@pytest.mark.slow
 def test_the_model_learns_from_the_first_steps(root):
     recipe = MiniRecipe(**{**TINY, 'epochs': 12})
     steps = train_mini(recipe=recipe, root=root, threads=1, progress=False, val_interval=99).history['steps']

@@ -49,6 +49,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_the_published_sizes(name):
     parameters, entries, *gmac = PUBLISHED[name]
@@ -131,6 +132,7 @@ def test_a_deconvolution_head_has_no_official_name():
 
 
 # ------------------------------------------------------------------------------- HRNet
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(h=st.integers(1, 200), w=st.integers(1, 200))
 def test_hrnet_accepts_multiples_of_32_and_names_neighbours_of_the_rest(h, w):
@@ -410,6 +412,7 @@ def test_pyramid_names_shapes_and_checkpointing():
     assert isinstance(MODELS.build(dict(type='HRFPN', in_channels=[4, 8], out_channels=4)), HRFPN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('width, millions, gflops', [
     (18, 21.3, 3.99), (32, 41.2, 8.31), (64, 128.1, 26.9)])
 def test_classifiers_have_the_published_size(width, millions, gflops):

@@ -1,6 +1,8 @@
 """Properties of the metainfo: permutations, and a file reader that neither runs nor hangs."""
 import copy
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,6 +92,41 @@ def test_wrong_fields_are_named(change, text):
     check_dataset_info(info)
     with pytest.raises(ValueError, match=text):
         parse_pose_metainfo({**info, **change})
+
+
+@pytest.mark.parametrize('field', ['dataset_name', 'keypoint_info', 'skeleton_info', 'joint_weights', 'sigmas', 'name',
+                                   'id', 'color', 'type', 'swap', 'link'])
+@pytest.mark.parametrize('value', [None, 'x', -1, float('nan'), [], {}, [[1], 2], object(), 'y' * 10**6, {0: 1}, [10**400],
+                                   '<img src=x onerror=alert(1)>', [None, None], ('a', ['a'])])
+def test_any_value_of_any_field_is_taken_or_answered_in_one_sentence(field, value):
+    point, limb = dict(name='a', id=0, color=[1, 2, 3], type='upper', swap=''), dict(link=('a', 'b'), id=0)
+    (limb if field == 'link' else point).update({field: value} if field in ('name', 'id', 'color', 'type', 'swap', 'link')
+                                                else {})
+    info = dict(dataset_name='t', keypoint_info={0: point, 1: dict(name='b')}, skeleton_info={0: limb},
+                joint_weights=[1., 1.], sigmas=[.1, .1])
+    if field in info:
+        info[field] = value
+    try:
+        meta = parse_pose_metainfo(info)
+    except ValueError as e:
+        assert ' must be ' in str(e) and '; got ' in str(e) and len(str(e)) < 1500
+    else:
+        assert meta['num_keypoints'] == 2
+
+
+def test_structures_import_numpy_and_opencv_at_most():
+    code = ('import sys, posebook.structures as s; assert s.COCO and s.parse_pose_metainfo(s.COCO)\n'
+            "heavy = {'torch', 'torchvision', 'matplotlib', 'PIL', 'IPython', 'ipywidgets', 'pycocotools', 'scipy', "
+            "'posebook.config', 'posebook.codecs', 'posebook.datasets'} & set(sys.modules); assert not heavy, heavy")
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_the_old_path_is_found_with_a_warning():
+    sys.modules.pop('posebook.datasets.metainfo', None)
+    with pytest.warns(DeprecationWarning, match='posebook.datasets.metainfo has moved to posebook.structures.metainfo'):
+        from posebook.datasets.metainfo import parse_pose_metainfo as old
+    from posebook.datasets import COCO as same
+    assert old is parse_pose_metainfo and same is COCO
 
 
 def test_not_a_dict():

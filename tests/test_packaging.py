@@ -16,7 +16,7 @@ import json, sys
 from pathlib import Path
 import posebook
 from posebook.cli import book_dir, copy_book
-from posebook.datasets.synthetic import data_samples_dir
+from posebook.book.places import data_samples_dir
 from posebook.registry import KEYPOINT_CODECS, MODELS
 from posebook.widgets import SpacesExplorer
 folder, is_checkout = book_dir()

@@ -117,7 +117,7 @@ def test_limb_that_points_at_the_camera_is_a_disc():
 
 
 def test_names_are_cocos():
-    metainfo = pytest.importorskip('posebook.datasets.metainfo')
+    metainfo = pytest.importorskip('posebook.structures.metainfo')
     info = metainfo.COCO['keypoint_info']
     assert KEYPOINT_NAMES == tuple(info[i]['name'] for i in range(17))
     names = {frozenset((KEYPOINT_NAMES[a - 1], KEYPOINT_NAMES[b - 1])) for a, b in COCO_SKELETON}

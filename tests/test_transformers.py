@@ -10,7 +10,8 @@ from posebook.models.backbones import PyramidVisionTransformer as PVT
 from posebook.models.backbones import PyramidVisionTransformerV2 as PVTv2
 from posebook.models.backbones import SwinTransformer, VisionTransformer
 from posebook.models.backbones.swin import convert_swin, resize_bias_table
-from posebook.models.checkpoints import CheckpointMismatchError, load_checkpoint
+from posebook.checkpoints.loading import load_checkpoint
+from posebook.checkpoints.report import CheckpointMismatchError
 from posebook.models.complexity import count_macs, count_parameters
 from posebook.registry import MODELS
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posebook.codecs.base import BaseKeypointCodec
-from posebook.codecs.msra_heatmap import MSRAHeatmap
 from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.datasets.transforms import (BaseTransform, Compose, GenerateTarget,
                                           GetBBoxCenterScale, LoadImage, PackPoseInputs,
@@ -346,6 +345,55 @@ def test_show_works_without_a_display_and_says_what_it_needs():
 def test_bad_arguments_raise_with_a_hint(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+WEIRD = [None, 'x', -1, 1.5, float('nan'), float('inf'), [], [None], {}, (1, 2, 3), object(), True, 10**400, b'x',
+         np.zeros(3), np.zeros((2, 2)), lambda: 0, {'type': 'Nothing'}, ('a', 'b'), [0.3, 'x']]
+ARGUMENTS = {
+    LoadImage: dict(to_float32=False, color_type='color', imdecode_backend='cv2', backend_args=None, ignore_empty=False,
+                    max_pixels=None),
+    GetBBoxCenterScale: dict(padding=1.25), TopdownAffine: dict(input_size=(96, 128), use_udp=False),
+    RandomFlip: dict(prob=.5, direction='horizontal'),
+    RandomHalfBody: dict(min_total_keypoints=9, min_upper_keypoints=2, min_lower_keypoints=3, padding=1.5, prob=.3,
+                         upper_prioritized_prob=.7),
+    RandomBBoxTransform: dict(shift_factor=.16, shift_prob=.3, scale_factor=(.5, 1.5), scale_prob=1., rotate_factor=80.,
+                              rotate_prob=.6),
+    GenerateTarget: dict(encoder=CODEC, multilevel=False, use_dataset_keypoint_weights=False),
+    Compose: dict(transforms=[], seed=None), PackPoseInputs: dict(meta_keys=('id',), pack_transformed=False)}
+
+
+@pytest.mark.parametrize('cls', ARGUMENTS)
+def test_any_argument_is_taken_or_answered_in_one_sentence(cls):
+    for name in ARGUMENTS[cls]:
+        for value in WEIRD:
+            try:
+                step = cls(**{**ARGUMENTS[cls], name: value})
+            except (ValueError, TypeError, KeyError) as e:
+                message = e.args[0]
+                assert ' must be ' in message and '; got ' in message or 'KEYPOINT_CODECS' in message or 'TRANSFORMS' in message, (name, value, message)
+                assert len(message) < 1000
+            else:  # what is taken works
+                repr(step)
+                if cls not in (LoadImage, Compose, PackPoseInputs, GenerateTarget):
+                    step(GetBBoxCenterScale()(results()))
+
+
+def test_columns_beside_x_and_y_stay():
+    r = GetBBoxCenterScale()(results())
+    deep = np.concatenate([r['keypoints'] + 9, np.arange(17, dtype=np.float32)[None, :, None]], -1)
+    out = TopdownAffine((96, 128))({**r, 'transformed_keypoints': deep})['transformed_keypoints']
+    assert out.shape == (1, 17, 3) and out[0, :, 2].tolist() == list(range(17))
+    np.testing.assert_array_equal(out[..., :2], TopdownAffine((96, 128))(r)['transformed_keypoints'])
+    assert (deep[0, :, :2] == r['keypoints'][0] + 9).all()  # not written into
+
+
+def test_hostile_ids_are_drawn_as_text():
+    import matplotlib
+    matplotlib.use('agg')
+    sample = Compose(TRAIN, seed=0)({**results(), 'id': r'$\\frac{$<script>' * 20})
+    fig = show_batch([sample])
+    fig.canvas.draw()  # mathtext would raise here
+    assert len(fig.axes[0].get_title()) < 80
 
 
 def test_compose_wants_a_list_of_steps():

@@ -134,6 +134,35 @@ def test_errors_say_what_is_wrong(call, word):
         call()
 
 
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
+    visualizer = PoseLocalVisualizer(save_dir=str(tmp_path / 'out'))
+    for name in ('../../../stolen', str(tmp_path / 'stolen')):
+        with pytest.raises(ValueError, match='must be a path inside'):
+            visualizer.add_datasample(name, picture(), sample())
+    visualizer.add_datasample('sub/fine', picture(), sample())
+    assert [p.name for p in tmp_path.rglob('*.png')] == ['fine_0.png']
+
+
+WEIRD = [None, 'x', -1, float('nan'), float('inf'), [], {}, (1, 2, 3, 4), object(), b'x', np.zeros((2, 2)), [[1], [1, 2]]]
+
+
+@pytest.mark.parametrize('value', WEIRD)
+def test_any_argument_is_taken_or_answered_in_one_sentence(value):
+    good = np.full((1, 17, 2), 20.)
+    calls = [lambda: draw_keypoints(value, good), lambda: draw_keypoints(picture(), value),
+             lambda: draw_keypoints(picture(), good, value), lambda: draw_keypoints(picture(), good, radius=value),
+             lambda: draw_keypoints(picture(), good, line_width=value), lambda: draw_keypoints(picture(), good, alpha=value),
+             lambda: draw_boxes(picture(), value), lambda: draw_boxes(picture(), np.zeros((1, 4)), value),
+             lambda: draw_heatmaps(picture(), value), lambda: draw_heatmaps(picture(), np.zeros((1, 3, 4)), value),
+             lambda: PoseLocalVisualizer(line_width=value), lambda: PoseLocalVisualizer(radius=value),
+             lambda: PoseLocalVisualizer(alpha=value), lambda: PoseLocalVisualizer(backend=value)]
+    for i, call in enumerate(calls):
+        try:
+            call()
+        except (ValueError, TypeError) as e:
+            assert ' must be ' in str(e) and '; got ' in str(e), (i, str(e))
+
+
 def test_import_needs_no_matplotlib():
     code = 'import posebook.visualization, sys; assert "matplotlib" not in sys.modules'
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -1,5 +1,9 @@
 """HRNetExplorer without a browser: the drawing of any HRNet, costs that add up, cuts that are what they say."""
+import gc
+import importlib
 import io
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -12,9 +16,10 @@ from posebook.codecs import MSRAHeatmap, SimCCLabel
 from posebook.models import HeatmapHead, HRNet, TopdownPoseEstimator, hrnet_extra
 from posebook.models.complexity import count_macs, count_parameters
 from posebook.widgets import HRNetExplorer, HRNetSettings
+from posebook.widgets.base import SCRIPT_LIMIT
 from posebook.widgets.hrnet.drawing import layout
-from posebook.widgets.hrnet.parts import BOXES, KINDS, layer_macs, neighbours, network_parts, own_copy, part_costs
-from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet, untrained
+from posebook.widgets.hrnet.parts import BOXES, KINDS, neighbours, network_parts, part_costs
+from posebook.widgets.hrnet.recording import as_bytes, channel_sheet, record, small_hrnet
 
 CUT = ('stage3.0.fuse_layers.0.1', 'stage4.0.fuse_layers.0.2')
 
@@ -112,6 +117,7 @@ def test_arrow_keys_reach_every_part(name):
     assert found == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', EXTRAS)
 def test_costs_add_up(name):
     net = HRNet(EXTRAS[name][0])
@@ -189,6 +195,185 @@ def test_the_model_stays_as_it_was(picture):
     with pytest.raises(ValueError):
         record(model, torch.zeros(1, 3, 5, 5), explorer.parts)
     assert not any(m._forward_hooks for m in model.modules()) and model.training
+
+
+def train(model, steps=12, pause=lambda step: None):
+    """Losses of some steps on pictures from torch's random state, as a cell would take them; it pauses in each."""
+    torch.manual_seed(7)
+    optimizer, told = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=.9), []
+    model.train()
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = model(torch.randn(2, 3, 64, 64), mode='tensor')[0].square().mean()
+        pause(step)
+        loss.backward()
+        optimizer.step()
+        told.append((loss.item(), model.training, [m.training for m in model.modules()].count(False),
+                     sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()),
+                     torch.get_num_threads()))
+    return told, [v.clone() for v in model.state_dict().values()], torch.random.get_rng_state()
+
+
+def test_a_training_in_another_thread_notices_nothing(picture):
+    """Kernels answer widgets while a cell runs: losses, weights, modes and random state are equal to the last bit."""
+    model = estimator()
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    alone = train(model)
+    model.load_state_dict(start)
+    threads, found, answers = torch.get_num_threads(), [], 0
+
+    def wait_for_answers(step):
+        while answers < 2 * step and visitor.is_alive():
+            time.sleep(.001)
+
+    visitor = threading.main_thread()
+    cell = threading.Thread(target=lambda: found.append(train(model, pause=wait_for_answers)))
+    explorer = HRNetExplorer(model, picture)
+    paths = [n for n, p in explorer.parts.items() if p.kind == 'fuse']
+    cell.start()
+    while cell.is_alive():
+        result = ask(explorer, answers, cuts=[paths[answers % len(paths)]], copies=answers // 3)
+        assert 'error' not in result, result
+        answers += 1
+        if answers == 3:
+            HRNetExplorer(model, picture)  # another one, while it trains
+            HRNetExplorer()
+            train_by_the_way = record(model, torch.zeros(1, 3, 64, 64), explorer.parts, (paths[0],))
+            assert train_by_the_way.heatmaps is not None
+    cell.join()
+    assert answers >= 22
+    (losses, weights, state), (seen, now, after) = alone, found[0]
+    assert seen == losses and all(told[1:4] == (True, 0, 0) for told in seen)
+    assert all(torch.equal(a, b) for a, b in zip(weights, now)) and torch.equal(state, after)
+    assert torch.get_num_threads() == threads
+
+
+def test_no_global_state_is_changed(picture, monkeypatch):
+    """What is the process's own: threads, random states, default types, hooks on all modules, drawing parameters."""
+    import matplotlib
+
+    def refuse(*args, **kwargs):
+        raise AssertionError('global state')
+
+    for where, names in ((torch, 'set_num_threads set_num_interop_threads manual_seed set_default_dtype seed set_rng_state'
+                                 ' set_grad_enabled set_default_device use_deterministic_algorithms'),
+                         (torch.random, 'fork_rng manual_seed set_rng_state'), (np.random, 'seed set_state'),
+                         (torch.nn.modules.module, 'register_module_forward_hook register_module_forward_pre_hook')):
+        for name in names.split():
+            if name != 'set_grad_enabled':  # a context of this thread alone
+                monkeypatch.setattr(where, name, refuse)
+    settings = dict(matplotlib.rcParams)
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    explorer = HRNetExplorer(estimator_without_numbers(), picture, cuts=CUT)
+    ask(explorer, cuts=[], copies=1)
+    explorer.update(selected='head')
+    explorer.figure()
+    from posebook.widgets import LossExplorer
+    from posebook.widgets.loss_explorer import trained_flows
+    trained_flows.__wrapped__()
+    LossExplorer('RLELoss').figure()
+    assert dict(matplotlib.rcParams) == settings
+    monkeypatch.undo()
+    assert torch.equal(torch.random.get_rng_state(), torch_state) and (np.random.get_state()[1] == numpy_state).all()
+
+
+def estimator_without_numbers():
+    """As `estimator`, made where torch draws nothing."""
+    with torch.device('meta'):
+        head = HeatmapHead(4, 5, None, None, decoder=MSRAHeatmap((64, 64), (16, 16), sigma=2))
+    model = TopdownPoseEstimator(small_hrnet(4, (1, 2, 1)), head=head.to_empty(device='cpu'))
+    with torch.no_grad():
+        for p in model.head.parameters():
+            p.fill_(.1)
+    return model
+
+
+def test_the_readers_hooks_are_neither_called_nor_copied(picture):
+    class Diary:
+        pages = []
+
+        def write(self, module, given, made):
+            self.pages.append(made.shape)
+
+        def __deepcopy__(self, memo):
+            raise AssertionError('the diary was copied')
+
+    model, diary = estimator(), Diary()
+    model.backbone.conv1.register_forward_hook(diary.write)
+    explorer = HRNetExplorer(model, picture)
+    ask(explorer, cuts=['stage2.0.fuse_layers.0.1'])
+    record(model, torch.zeros(1, 3, 64, 64), explorer.parts)
+    assert diary.pages == [] and len(model.backbone.conv1._forward_hooks) == 1
+
+
+def test_a_copy_shares_or_clones_and_keeps_no_model_alive(picture):
+    model = estimator()
+    shared, cloned = own_copy(model, lambda t: t), own_copy(model)
+    for (name, p), q, r in zip(model.named_parameters(), shared.parameters(), cloned.parameters()):
+        assert q is p and r is not p and torch.equal(r, p), name
+    model.last = (model.backbone.conv1.weight * 2).sum()  # deepcopy refuses what has a history
+    explorer = HRNetExplorer(model, picture)
+    del model
+    gc.collect()
+    explorer.update(cuts=CUT)
+    assert explorer._copy._theirs() is None and explorer.result['texts']['note'].startswith('The weights of the')
+    locked = estimator()
+    locked.lock = threading.Lock()
+    with pytest.raises(ValueError, match='HRNetExplorer: model must be something that copy.deepcopy can copy; got'):
+        HRNetExplorer(locked, picture)
+
+
+def test_it_says_when_the_model_has_learnt_on_and_follows(picture):
+    model = estimator()
+    explorer = HRNetExplorer(model, picture)
+    before = explorer.result['before']['values']
+    train(model, 2)
+    found = ask(explorer, 1, selected='stem')
+    assert found['texts']['note'].startswith('Your model has changed') and found['before']['values'] == before
+    assert found['texts']['note'] in found['texts']['spoken'] and 'Your model' in explorer.figure().axes[0].get_title()
+    found = ask(explorer, 2, copies=1)
+    assert not found['texts']['note'].startswith('Your') and found['before']['values'] != before
+    model.head.final_layer = nn.Conv2d(4, 7, 1)
+    with pytest.raises(ValueError, match='HRNetExplorer: model must be as it was but for its numbers.*make a new explorer'):
+        explorer.update()
+    assert model.training, 'since the training'
+
+
+def test_untrained_weights_are_said():
+    net = HRNet(extra())
+    assert untrained(net) == ['backbone'] and untrained(small_hrnet(4, (1, 1, 1))) == ['backbone']
+    model = TopdownPoseEstimator(HRNet(extra()), head=HeatmapHead(4, 5, None, None))
+    assert untrained(model) == ['backbone', 'head']
+    assert 'backbone and the head look untrained' in HRNetExplorer(model).result['texts']['note']
+    train(model, 1)
+    assert untrained(model) == [] and HRNetExplorer(model).result['texts']['note'] == ''
+    model.head = HeatmapHead(4, 5, None, None)
+    assert untrained(model) == ['head']
+    frozen = HRNet(extra() | {}, norm_cfg=dict(type='BN'))
+    nn.init.normal_(frozen.stage4[0].branches[0][0].bn1.weight, 1, .1)
+    assert untrained(frozen) == []
+
+
+def test_costs_are_counted_without_hooks_on_all_modules(monkeypatch):
+    model, x = estimator(), torch.zeros(1, 3, 64, 64)
+    macs = layer_macs(model, x)
+    assert sum(macs.values()) == count_macs(model, (64, 64)) and macs['head.final_layer'] == 4 * 5 * 16 * 16
+    assert model.backbone.conv1.weight.device.type == 'cpu' and not model.backbone.conv1._forward_hooks
+
+
+def test_the_old_path_leads_to_the_new_homes():
+    import sys
+    sys.modules.pop('posebook.widgets.hrnet_explorer', None)
+    with pytest.warns(DeprecationWarning, match='posebook.widgets.hrnet_explorer has moved to'):
+        old = importlib.import_module('posebook.widgets.hrnet_explorer')
+    from posebook.widgets.hrnet import drawing, explorer, parts, recording
+    for home, names in ((explorer, 'HRNetExplorer HRNetSettings describe amount percent picture_url shape_words'),
+                        (parts, 'Part network_parts neighbours part_costs path_words block_words part_words check_model'),
+                        (recording, 'Recording record signal_shares relative_change reduce_map as_bytes channel_sheet shrunk'
+                                    ' fit_picture sample_picture prepared small_hrnet'),
+                        (drawing, 'layout thumbnail draw_diagram draw_explorer HEAT CHANGED CUT UNIT LEFT TOP')):
+        for name in names.split():
+            assert getattr(old, name) is getattr(home, name), name
 
 
 def test_heatmaps_and_keypoints_are_the_estimators():
@@ -350,6 +535,7 @@ def test_requests_are_adopted_and_bad_ones_are_not(picture):
     assert HRNetSettings(**settings.to_dict()).to_dict() == settings.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['odd', 'w18'])
 def test_stand_in_and_text(picture, name):
     explorer = HRNetExplorer(HRNet(EXTRAS[name][0]), picture)
@@ -379,6 +565,6 @@ def test_a_decoder_says_the_size_of_the_crop():
 
 def test_static_files_are_small_and_plain():
     script = HRNetExplorer._esm
-    assert len(script.encode()) < 30_000
+    assert len(script.encode()) < SCRIPT_LIMIT
     assert 'http' not in script + HRNetExplorer._css and 'import ' not in script
     assert script.count('export ') == script.count('export default ') == 1

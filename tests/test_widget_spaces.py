@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from posebook.codecs.msra_heatmap import MSRAHeatmap
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 from posebook.structures.spaces import Spaces
 from posebook.widgets import SpacesExplorer, SpacesSettings
+from posebook.widgets.base import SCRIPT_LIMIT
 from posebook.widgets.spaces_explorer import answer
 
 BOX = np.array([40., 20., 160., 170.])
@@ -157,9 +158,9 @@ def test_settings_survive_the_way_to_the_browser_and_back(keypoints):
 
 
 def test_static_files_are_small_and_plain():
-    """The script travels with every instance: what a browser gets is one self-contained text below 30 kB."""
+    """The script travels with every instance: what a browser gets is one self-contained text below SCRIPT_LIMIT."""
     script = SpacesExplorer._esm
-    assert len(script.encode()) < 30_000
+    assert len(script) < SCRIPT_LIMIT
     assert 'http' not in script + SpacesExplorer._css and 'import ' not in script
     assert script.count('export ') == script.count('export default ') == 1
 

@@ -106,6 +106,6 @@ def check_grey_after_restart(page, change):
     page.evaluate(change)
     page.wait_for_function("document.querySelector('.pb-status').textContent.includes('un this cell again')")
     assert page.evaluate("document.querySelector('.pb-widget').classList.contains('pb-stale')")
-    facts = page.evaluate("""() => [...document.querySelectorAll('.pb-widget .pb-facts, .pb-widget .pb-owed')]
+    facts = page.evaluate("""() => [...document.querySelectorAll('.pb-facts > section, .pb-owed')]
         .map((e) => getComputedStyle(e)).map((s) => s.filter + s.opacity)""")
     assert facts and all('grayscale' in f and '0.5' in f for f in facts), facts

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PERSON = '''
 import cv2
 import numpy as np
-from posebook.datasets.metainfo import COCO, parse_pose_metainfo
+from posebook.structures.metainfo import COCO, parse_pose_metainfo
 
 rng = np.random.default_rng(0)
 image = cv2.resize(rng.integers(60, 200, (12, 16, 3), dtype=np.uint8), (256, 192))

@@ -9,13 +9,13 @@ __all__ = ['TABLES', 'LARGEST_INPUT', 'LARGEST_MAP', 'BaseKeypointCodec', 'write
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #e6c35101
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..checks import Words, as_floats, number, require, size_wh
-from .utils import odd_width, without_infinite, without_overflow
+from ..checks import Words, as_floats, require, size_wh
+from .utils import is_usual, without_infinite, without_overflow
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #aa825bd9
@@ -117,10 +117,11 @@ def check_keypoints(owner: str, keypoints: np.ndarray, keypoints_visible: np.nda
     if keypoints_visible is None:
         visible = np.ones(shape[:2], np.float32)
     else:
-        given = as_floats(keypoints_visible, f'{owner}: keypoints_visible')
-        require(given.shape == shape[:2], f'{owner}: keypoints_visible', f'(N, K) = {shape[:2]}', given.shape,
-                'Take [..., 0]; [..., 1] are weights for the loss.' * (given.shape == (*shape[:2], 2)))
-        visible = np.clip(given, 0, 1e6).astype(np.float32, copy=False)
+        visible = np.maximum(as_floats(keypoints_visible, f'{owner}: keypoints_visible'), 0)
+        require(visible.shape == shape[:2], f'{owner}: keypoints_visible', f'(N, K) = {shape[:2]}', visible.shape,
+                'Take [..., 0]; [..., 1] are weights for the loss.' * (visible.ndim == 3))
+        if visible.dtype != np.float32:
+            visible = np.minimum(visible, 1e6).astype(np.float32)
     # sums of squares tell fast that all is well; NaN is never less than anything
     if not np.vdot(visible, visible) < 1e12:
         visible[~(visible < 1e6)] = 0
@@ -202,56 +203,47 @@ class BaseHeatmapCodec(BaseKeypointCodec):
         Where a map has no value above 0 the keypoint is at -1 of output space; a map with NaN or inf,
         or with numbers that overflow, counts as such, with a `RuntimeWarning`.
         """
-        keypoints, scores = self._located(self._check_maps('encoded', encoded, '(K, h, w)'))
+        keypoints, scores = self._located(self._check_maps('encoded', encoded, '(K, h, w)'), self.locate)
         return keypoints[None], scores[None]
 
     def batch_decode(self, batch_encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for maps `(B, K, h, w)` -> keypoints `(B, 1, K, 2)`, scores `(B, 1, K)`."""
         maps = self._check_maps('batch_encoded', batch_encoded, '(B, K, h, w)')
-        step = max(1, self.bytes_at_once // max(1, maps[:1].nbytes))
-        parts = [self._located(maps[i:i + step]) for i in range(0, max(1, len(maps)), step)]
-        keypoints, scores = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
+        keypoints, scores = self._located(maps, self._in_parts)
         return keypoints[:, None], scores[:, None]
 
-    def _located(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`locate`, but for maps of nobody, and without what overflows on the way."""
+    def _located(self, maps: np.ndarray, locate: Callable) -> tuple[np.ndarray, np.ndarray]:
+        """`locate(maps)`, but for maps of nobody, and without what is NaN, inf or overflows."""
         if not maps.size:
             shape = *maps.shape[:-3], maps.shape[-3] // self.maps_per_keypoint
             return np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
+        if is_usual(maps):
+            return locate(maps)
+        maps = without_infinite(maps, axes=2, group=self.maps_per_keypoint)
         with np.errstate(over='ignore', invalid='ignore'):
-            keypoints, scores = self.locate(maps)
-        return without_overflow(keypoints, scores, self._lost, maps)
+            keypoints, scores = locate(maps)
+        return without_overflow(keypoints, scores, self._lost)
+
+    def _in_parts(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`locate` for some samples at a time."""
+        step = max(1, self.bytes_at_once // maps[0].nbytes)
+        parts = [self.locate(maps[i:i + step]) for i in range(0, len(maps), step)]
+        return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts)))
 
     def _check_maps(self, name: str, maps: np.ndarray, axes: str) -> np.ndarray:
-        """The maps as floats, finite ones; `ValueError` unless they fit the codec.
+        """The maps as floats; `ValueError` unless they fit the codec.
 
         Maps of another size are decoded by the codec's stride, as MMPose does, with a warning.
         """
         what, (w, h), each = f'{type(self).__name__}: {name}', self.heatmap_size, self.maps_per_keypoint
         maps, wanted = as_floats(maps, what), f'maps {axes} with h, w = {h}, {w}'
         shape, many = maps.shape, axes.count(',') + 1
-        require(len(shape) == many, what, wanted, shape,
-                {3: 'Use decode for one sample.', 4: 'Use batch_decode for a batch.'}.get(len(shape), ''))
+        others = {3: 'Use decode for one sample.', 4: 'Use batch_decode for a batch.'}
+        require(len(shape) == many, what, wanted, shape, others.get(len(shape), ''))
         require(w == h or shape[-2:] != (w, h), what, wanted, shape, 'Did you swap w and h?')
-        require(not shape[-3] % each and 0 not in shape[-2:], what, wanted, shape,
-                f'It needs {each} maps for each keypoint.' * (each > 1))
+        require(0 not in shape[-2:], what, wanted, shape)
+        require(shape[-3] % each == 0, what, wanted, shape, f'It needs {each} maps for each keypoint.')
         if shape[-2:] != (h, w):
             warnings.warn(f'{what} should be {wanted}; got {shape}. Pixels count as input_size / heatmap_size'
                           f' = {tuple(self.scale_factor.tolist())} input pixels all the same.', stacklevel=3)
-        return without_infinite(maps, axes=2, group=each)
-
-# %% ../../nbs/3_codecs/302_base_codec.ipynb #b25a5f84
-def __getattr__(name: str) -> Any:
-    """The checks that lived here: `posebook.checks` and `posebook.codecs.utils` have them now."""
-    moved = dict(
-        check_size=('posebook.checks.size_wh', lambda owner, what, size: size_wh(f'{owner}: {what}', size)),
-        check_above_0=('posebook.checks.number', lambda owner, what, value, unit:
-                       number(f'{owner}: {what}', value, above=0, unit=unit)),
-        check_odd=('posebook.codecs.utils.odd_width',
-                   lambda owner, what, value: odd_width(f'{owner}: {what}', value)))
-    if name not in moved:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    new, check = moved[name]
-    warnings.warn(f'posebook.codecs.base.{name} goes with the next release: use {new}', DeprecationWarning,
-                  stacklevel=2)
-    return check
+        return maps

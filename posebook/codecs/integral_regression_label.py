@@ -9,7 +9,7 @@ __all__ = ['IntegralRegressionLabel']
 import numpy as np
 
 from ..checks import one_of
-from .base import BaseKeypointCodec, check_keypoints
+from .base import BaseKeypointCodec
 from .msra_heatmap import MSRAHeatmap
 from .regression_label import RegressionLabel
 from ..registry import KEYPOINT_CODECS
@@ -36,10 +36,15 @@ class IntegralRegressionLabel(BaseKeypointCodec):
                  unbiased: bool = False, blur_kernel_size: int = 11, normalize: bool = True):
         try:
             self.heatmap_codec = MSRAHeatmap(input_size, heatmap_size, sigma, unbiased, blur_kernel_size)
-        except ValueError as error:  # about an argument of this codec
-            raise type(error)(str(error).replace('MSRAHeatmap', 'IntegralRegressionLabel', 1)) from None
+        except ValueError as error:
+            raise self._ours(error) from None
         self.keypoint_codec = RegressionLabel(input_size)
         self.normalize = one_of('IntegralRegressionLabel: normalize', normalize, (True, False))
+
+    @staticmethod
+    def _ours(error: ValueError) -> ValueError:
+        """The same error under this codec's name: the argument is ours."""
+        return type(error)(str(error).replace('MSRAHeatmap', 'IntegralRegressionLabel', 1))
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -49,11 +54,13 @@ class IntegralRegressionLabel(BaseKeypointCodec):
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """`keypoints (N, K, 2)` in input space -> `keypoint_labels (N, K, 2)`, `heatmaps (K, h, w)`,
         `keypoint_weights (N, K)`, those of `RegressionLabel`."""
-        keypoints, visible = check_keypoints('IntegralRegressionLabel', keypoints, keypoints_visible)
-        heatmaps = self.heatmap_codec.encode(keypoints, visible)['heatmaps']
+        try:
+            heatmaps = self.heatmap_codec.encode(keypoints, keypoints_visible)['heatmaps']
+        except ValueError as error:
+            raise self._ours(error) from None
         if self.normalize:
             heatmaps = heatmaps / (heatmaps.sum((-2, -1), keepdims=True) + 1e-24)
-        return dict(self.keypoint_codec.encode(keypoints, visible), heatmaps=heatmaps)
+        return dict(self.keypoint_codec.encode(keypoints, keypoints_visible), heatmaps=heatmaps)
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fractions `(N, K, 2)`, the head's averages -> keypoints `(N, K, 2)`, scores `(N, K)`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import as_floats, require, size_wh
 from .base import LARGEST_INPUT, BaseKeypointCodec, check_keypoints
-from .utils import without_infinite, without_overflow
+from .utils import is_usual, without_infinite, without_overflow
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/303_regression_label.ipynb #c6d944fd
@@ -56,13 +56,21 @@ class RegressionLabel(BaseKeypointCodec):
         """`decode` for any `axes`; `what` is 'Owner: argument', for errors."""
         numbers = as_floats(encoded, what)
         shape = numbers.shape
-        require(len(shape) == axes.count(',') + 1 and shape[-1] in (2, 4), what,
-                f'{axes.format(2)}, x and y, or {axes.format(4)}, x, y and their standard deviations', shape)
+        if len(shape) != axes.count(',') + 1 or shape[-1] not in (2, 4):
+            require(False, what, f'{axes.format(2)}, x and y, or {axes.format(4)}, x, y and their standard '
+                    'deviations', shape)
+        if is_usual(numbers):
+            return self._scaled(numbers)
         finite = without_infinite(numbers, axes=1)
         with np.errstate(over='ignore'):
-            keypoints = finite[..., :2] * np.array(self.input_size, np.float32)
-            scores = 1 - finite[..., 2:].mean(-1) if shape[-1] == 4 else np.ones(shape[:-1], np.float32)
+            keypoints, scores = self._scaled(finite)
         if finite is not numbers:
             lost = ~np.isfinite(numbers).all(-1)
             keypoints[lost], scores[lost] = -1, 0
-        return without_overflow(keypoints, scores, -1, finite)
+        return without_overflow(keypoints, scores, -1)
+
+    def _scaled(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints in input space, and scores."""
+        keypoints = numbers[..., :2] * np.array(self.input_size, np.float32)
+        return keypoints, 1 - numbers[..., 2:].mean(-1) if numbers.shape[-1] == 4 else \
+            np.ones(numbers.shape[:-1], np.float32)

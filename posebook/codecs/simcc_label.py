@@ -14,8 +14,8 @@ import numpy as np
 
 from ..checks import Words, as_floats, number, one_of, require, size_wh
 from .base import LARGEST_INPUT, BaseKeypointCodec, check_keypoints
-from .utils import (get_simcc_maximum, refine_simcc_dark, without_infinite,
-                                   without_overflow)
+from .utils import (get_simcc_maximum, is_usual, refine_simcc_dark,
+                                   without_infinite, without_overflow)
 from ..registry import KEYPOINT_CODECS
 
 # %% ../../nbs/3_codecs/308_simcc_label.ipynb #c472bff4
@@ -152,16 +152,16 @@ class SimCCLabel(BaseKeypointCodec):
         With `decode_visibility` the second value is `(scores, visibility)`. Where a row has no value
         above 0 the keypoint is at -1 bin; a row with NaN or inf counts as such, with a `RuntimeWarning`.
         """
-        return self._locate(*self._check_rows(simcc_x, simcc_y, '(N, K, {})'))
+        return self._located(*self._check_rows(simcc_x, simcc_y, '(N, K, {})'))
 
     def batch_decode(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`decode` for one person in each of B samples: rows `(B, K, W)` and `(B, K, H)` -> keypoints
         `(B, 1, K, 2)`, scores `(B, 1, K)`."""
         rows = self._check_rows(simcc_x, simcc_y, '(B, K, {})')
-        return self._locate(*(r[:, None] for r in rows))
+        return self._located(*(r[:, None] for r in rows))
 
     def _check_rows(self, simcc_x: np.ndarray, simcc_y: np.ndarray, axes: str) -> list[np.ndarray]:
-        """Both sets of rows as floats, finite ones; `ValueError` unless they fit the codec and each other.
+        """Both sets of rows as floats; `ValueError` unless they fit the codec and each other.
 
         Rows of other lengths are decoded by the codec's bins, as MMPose does, with a warning.
         """
@@ -169,27 +169,38 @@ class SimCCLabel(BaseKeypointCodec):
         if axes.startswith('(N'):
             rows = [r[None] if r.ndim == 2 else r for r in rows]
         (x, y), (w, h) = (r.shape for r in rows), self.bins
+        if len(x) == 3 and x[:2] == y[:2] and (x[2], y[2]) == (w, h):
+            return rows
         what, got = 'SimCCLabel: simcc_x and simcc_y', Words(f'{x} and {y}')
         wanted = f'{axes.format(w)} and {axes.format(h)}'
         require(len(x) == 3 and x[:2] == y[:2] and x[2] and y[2], what, wanted, got)
         require(w == h or (x[2], y[2]) != (h, w), what, wanted, got, 'Did you swap simcc_x and simcc_y?')
-        if (x[2], y[2]) != (w, h):
-            warnings.warn(f'{what} should be {wanted}; got {got}. A bin counts as 1 / {self.simcc_split_ratio} '
-                          'input pixels all the same.', stacklevel=3)
-        return [without_infinite(r, axes=1) for r in rows]
+        warnings.warn(f'{what} should be {wanted}; got {got}. A bin counts as 1 / {self.simcc_split_ratio} '
+                      'input pixels all the same.', stacklevel=3)
+        return rows
+
+    def _located(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple:
+        """`_locate`, without what is NaN, inf or overflows."""
+        if is_usual(simcc_x) and is_usual(simcc_y):
+            return self._locate(simcc_x, simcc_y)
+        simcc_x, simcc_y = without_infinite(simcc_x, axes=1), without_infinite(simcc_y, axes=1)
+        with np.errstate(over='ignore', invalid='ignore'):
+            keypoints, scores = self._locate(simcc_x, simcc_y)
+        scores, *visibility = scores if self.decode_visibility else [scores]
+        keypoints, scores = without_overflow(keypoints, scores, -1 / self.simcc_split_ratio)
+        return keypoints, (scores, *visibility) if visibility else scores
 
     def _locate(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple:
         """Keypoints `(..., K, 2)` and scores of rows `(..., K, W)` and `(..., K, H)`."""
-        with np.errstate(over='ignore', invalid='ignore'):
-            keypoints, scores = get_simcc_maximum(simcc_x, simcc_y)
-            if self.use_dark:
-                for axis, rows in enumerate((simcc_x, simcc_y)):
-                    keypoints[..., axis] = refine_simcc_dark(keypoints[..., axis], rows, self.dark_kernels[axis])
-            keypoints = keypoints / np.float32(self.simcc_split_ratio)
-            keypoints, scores = without_overflow(keypoints, scores, -1 / self.simcc_split_ratio, simcc_x, simcc_y)
-            if not self.decode_visibility:
-                return keypoints, scores
-            # shifted first: the softmax does not see it, and large numbers times the steepness would overflow
-            shifted = [(rows - rows.max(-1, keepdims=True)) * np.float32(self.decode_beta * sigma)
-                       for rows, sigma in zip((simcc_x, simcc_y), self.sigma)]
-            return keypoints, (scores, get_simcc_maximum(*shifted, apply_softmax=True)[1])
+        keypoints, scores = get_simcc_maximum(simcc_x, simcc_y)
+        if self.use_dark:
+            for axis, rows in enumerate((simcc_x, simcc_y)):
+                keypoints[..., axis] = refine_simcc_dark(keypoints[..., axis], rows, self.dark_kernels[axis])
+        keypoints = keypoints / np.float32(self.simcc_split_ratio)
+        if not self.decode_visibility:
+            return keypoints, scores
+        # the largest of a softmax is one over the sum; the maximum goes first, so that nothing overflows
+        steep = self.decode_beta * self.sigma
+        largest = [1 / np.exp((rows - rows.max(-1, keepdims=True)) * s).sum(-1)
+                   for rows, s in zip((simcc_x, simcc_y), steep)]
+        return keypoints, (scores, np.minimum(*largest))

@@ -37,7 +37,7 @@ class DataReport:
         parts = []
         for reason, ids in reasons.items():
             more = ', ...' if len(ids) > first else ''
-            shown = ', '.join(str(i)[:40] for i in ids[:first])
+            shown = ', '.join(repr(str(i))[1:-1][:40] for i in ids[:first])  # ids are anybody's text
             label = '' if isinstance(ids[0], str) else 'id '  # text such as 'at position 3'
             parts.append(f'{reason}: {len(ids)} ({label}{shown}{more})')
         return '; '.join(parts)

@@ -34,9 +34,8 @@ def parse_annotation(ann: dict, image: dict, num_keypoints: int) -> dict | None:
     x, y, w, h = ann['bbox']
     right, bottom = image['width'] - 1, image['height'] - 1
     x1, y1, x2, y2 = np.clip([x, y, x + w, y + h], 0, [right, bottom, right, bottom])
-    points = np.array(ann['keypoints'], dtype=float).reshape(1, -1, 3)  # null becomes NaN
-    points[points[..., 2] == 0, :2] = np.where(np.abs(p := points[points[..., 2] == 0, :2]) < 1e12, p, 0)
-    points = points.astype(np.float32)
+    points = np.array([v if v is not None and abs(v) < 1e12 else 0 for v in ann['keypoints']], dtype=np.float32)
+    points = points.reshape(1, -1, 3)
     num = ann.get('num_keypoints')
     if not isinstance(num, int):
         num = int((points[..., :2].max(-1) != 0).sum())

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..checks import Words, require, shown, whole
-from ..files import locked, name_file, remove_parts, write_atomically
-from ..models.checkpoints import load_checkpoint_file
+from ..files import locked, remove_parts, write_atomically
+from ..checkpoints.reader import load_checkpoint_file
 
 # %% ../../nbs/5_training/501_training_loop.ipynb #67dbcc3e
 def seed_everything(seed: int) -> None:

@@ -1,9 +1,9 @@
 """Models: backbones, necks, heads, losses, the estimators that wire them together, their weights."""
+from ..checkpoints import (CheckpointMismatchError, LoadReport, init_weights, load_checkpoint,
+                           read_checkpoint, save_checkpoint)
 from . import backbones, heads, losses, necks
 from .backbones import *  # noqa: F403  (each lists its names in __all__)
 from .builder import build_model
-from .checkpoints import (CheckpointMismatchError, LoadReport, init_weights, load_checkpoint,
-                          read_checkpoint, save_checkpoint)
 from .complexity import Complexity, count_macs, count_parameters
 from .data_preprocessors import PoseDataPreprocessor
 from .fast_inference import optimize_for_inference

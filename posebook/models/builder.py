@@ -13,7 +13,7 @@ from typing import Any, Iterator
 from torch import nn
 
 from ..config import Config, diff_configs
-from ..config_reader import plain_copy
+from ..config.reader import plain_copy
 from ..registry import DATASETS, MODELS
 
 PARTS = ('data_preprocessor', 'backbone', 'neck', 'head')
@@ -58,7 +58,7 @@ def build_model(cfg: str | Path | dict, checkpoint: str | Path | None = None) ->
     model = build_part(args, 'model')
     model.dataset_meta = getattr(model, 'metainfo', None) or find_metainfo(whole)
     if checkpoint is not None:
-        from posebook.models.checkpoints import load_checkpoint
+        from posebook.checkpoints.loading import load_checkpoint
         load_checkpoint(model, checkpoint)
     return model
 
@@ -82,7 +82,7 @@ def codec_conflicts(cfg: dict) -> Iterator[str]:
 # %% ../../nbs/4_models/442_from_config.ipynb #06f12164
 def find_metainfo(cfg: dict) -> dict | None:
     """The parsed metainfo of the first data set that `cfg` describes: test, val or train."""
-    from posebook.datasets.metainfo import parse_pose_metainfo
+    from posebook.structures.metainfo import parse_pose_metainfo
     for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
         dataset = (cfg.get(name) or {}).get('dataset') or {}
         try:

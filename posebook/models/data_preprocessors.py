@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import checked
 from ..registry import MODELS
 
 # %% ../../nbs/4_models/401_data_preprocessor.ipynb #f9f43b42
@@ -56,6 +57,7 @@ class PoseDataPreprocessor(nn.Module):
     Raises: ValueError for arguments or pictures that do not fit together.
     """
 
+    @checked
     def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
                  pad_size_divisor: int = 1, pad_value: float = 0, bgr_to_rgb: bool = False,
                  rgb_to_bgr: bool = False, non_blocking: bool = False,

@@ -13,15 +13,28 @@ import sys
 import cv2
 import numpy as np
 
+from ..checks import Words, WrongKind, number, one_of, require, size_wh
+
 # %% ../../nbs/1_foundations/102_bbox.ipynb #c936ed75
+def _numeric(value, name: str) -> np.ndarray:
+    """`value` as an array of numbers, of any dtype."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # lists of unequal lengths
+        array = None
+    require(array is not None and array.dtype.kind in 'biuf', name,
+            'numbers in an array or in lists of equal lengths', value, error=WrongKind)
+    return array
+
+
 def _check_boxes(bbox: np.ndarray, name: str, last: tuple, ndim: tuple) -> np.ndarray:
     """`bbox` as an array with one of the allowed last dimensions and numbers of dimensions."""
-    bbox = np.asarray(bbox)
+    bbox = _numeric(bbox, name)
     if bbox.ndim not in ndim or bbox.shape[-1] not in last:
         lasts = ' or '.join(map(str, last))
         shapes = ' or '.join('(' + 'N, ' * (d - 1) + f'{lasts}{"," * (d == 1)})' for d in ndim)
-        hint = '. Add an axis: bbox[None].' if bbox.ndim + 1 in ndim else ''
-        raise ValueError(f'{name} must have shape {shapes}; got {bbox.shape}{hint}')
+        require(False, name, f'of shape {shapes}', bbox.shape,
+                'Add an axis: bbox[None]' if bbox.ndim + 1 in ndim else '')
     return bbox
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #06a72f3c
@@ -53,6 +66,7 @@ def bbox_xyxy2cs(bbox: np.ndarray, padding: float = 1.) -> tuple[np.ndarray, np.
     there in units of 200 px, here in pixels.
     """
     bbox = _check_boxes(bbox, 'bbox', (4,), (1, 2))
+    number('padding', padding, above=0)
     top_left, bottom_right = bbox[..., :2], bbox[..., 2:]
     return (top_left + bottom_right) * 0.5, (bottom_right - top_left) * padding
 
@@ -60,16 +74,15 @@ def bbox_xyxy2cs(bbox: np.ndarray, padding: float = 1.) -> tuple[np.ndarray, np.
 def bbox_xywh2cs(bbox: np.ndarray, padding: float = 1.) -> tuple[np.ndarray, np.ndarray]:
     """Boxes xywh as (center, scale), see `bbox_xyxy2cs`. `bbox` (4,) or (N, 4) in pixels."""
     bbox = _check_boxes(bbox, 'bbox', (4,), (1, 2))
-    return bbox[..., :2] + bbox[..., 2:] * 0.5, bbox[..., 2:] * padding
+    return bbox[..., :2] + bbox[..., 2:] * 0.5, bbox[..., 2:] * number('padding', padding, above=0)
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #99165588
 def _check_cs(center: np.ndarray, scale: np.ndarray, padding: float) -> tuple:
     """Check that `center` and `scale` match; return the center and scale / padding."""
     center = _check_boxes(center, 'center', (2,), (1, 2))
     scale = _check_boxes(scale, 'scale', (2,), (1, 2))
-    if center.shape != scale.shape:
-        raise ValueError(f'center and scale must have one shape; got {center.shape}, {scale.shape}')
-    return center, scale / padding
+    require(center.shape == scale.shape, 'center and scale', 'of one shape', Words(f'{center.shape}, {scale.shape}'))
+    return center, scale / number('padding', padding, above=0)
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #108a5ceb
 def bbox_cs2xyxy(center: np.ndarray, scale: np.ndarray, padding: float = 1.) -> np.ndarray:
@@ -94,6 +107,7 @@ def fit_aspect_ratio(scale: np.ndarray, aspect_ratio: float) -> np.ndarray:
     it crops, so that people keep their proportions in a crop of fixed size.
     """
     scale = _check_boxes(scale, 'scale', (2,), (1, 2))
+    number('aspect_ratio', aspect_ratio, above=0)
     w, h = scale[..., :1], scale[..., 1:]
     return np.where(w > h * aspect_ratio, np.concatenate([w, w / aspect_ratio], axis=-1),
                     np.concatenate([h * aspect_ratio, h], axis=-1))
@@ -113,11 +127,10 @@ def bbox_corner2xyxy(bbox: np.ndarray) -> np.ndarray:
 
     `bbox` (4, 2), (N, 4, 2) or flat (N, 8); returns (4,) or (N, 4).
     """
-    bbox = np.asarray(bbox)
+    bbox = _numeric(bbox, 'bbox')
     if bbox.ndim and bbox.shape[-1] == 8:
         bbox = bbox.reshape(*bbox.shape[:-1], 4, 2)
-    if bbox.shape[-2:] != (4, 2):
-        raise ValueError(f'bbox must have shape (N, 4, 2) or (N, 8); got {bbox.shape}')
+    require(bbox.shape[-2:] == (4, 2), 'bbox', 'of shape (N, 4, 2) or (N, 8)', bbox.shape)
     return np.concatenate([bbox.min(axis=-2), bbox.max(axis=-2)], axis=-1)
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #1875d8ec
@@ -126,10 +139,9 @@ def bbox_clip_border(bbox: np.ndarray, shape: tuple) -> np.ndarray:
 
     `shape` is (w, h), not the array's (h, w). Returns a new array.
     """
-    bbox = np.asarray(bbox)
-    if bbox.ndim == 0 or bbox.shape[-1] not in (2, 4, 8):
-        raise ValueError(f'bbox must have shape (..., 4) or (..., 2); got {bbox.shape}')
-    w, h = shape[:2]
+    bbox = _numeric(bbox, 'bbox')
+    require(bbox.ndim and bbox.shape[-1] in (2, 4, 8), 'bbox', 'of shape (..., 4) or (..., 2)', bbox.shape)
+    w, h = _check_pair('shape', shape[:2] if isinstance(shape, (list, tuple, np.ndarray)) else shape)
     out = bbox.copy()
     out[..., 0::2] = np.clip(bbox[..., 0::2], 0, w)
     out[..., 1::2] = np.clip(bbox[..., 1::2], 0, h)
@@ -144,15 +156,13 @@ def flip_bbox(bbox: np.ndarray, image_size: tuple, bbox_format: str = 'xywh',
     (w, h); `direction` 'horizontal', 'vertical' or 'diagonal' (both). As in MMPose 1.3.2, 'xywh'
     mirrors the corner (x, y) alone, so the result names the other corner (see pitfalls).
     """
-    for name, value, allowed in (('bbox_format', bbox_format, ('xywh', 'xyxy', 'center')),
-                                 ('direction', direction, ('horizontal', 'vertical', 'diagonal'))):
-        if value not in allowed:
-            raise ValueError(f'{name} must be one of {allowed}; got {value!r}')
-    bbox = np.asarray(bbox)
-    if bbox.ndim == 0 or bbox.shape[-1] != (2 if bbox_format == 'center' else 4):
-        raise ValueError(f'bbox in format {bbox_format!r} has a wrong last dimension: {bbox.shape}')
+    one_of('flip_bbox: bbox_format', bbox_format, ('xywh', 'xyxy', 'center'))
+    one_of('flip_bbox: direction', direction, ('horizontal', 'vertical', 'diagonal'))
+    bbox, last = _numeric(bbox, 'flip_bbox: bbox'), 2 if bbox_format == 'center' else 4
+    require(bbox.ndim and bbox.shape[-1] == last, 'flip_bbox: bbox', f'of shape (..., {last}) in format '
+            f'{bbox_format!r}', bbox.shape)
     flipped = bbox.copy()
-    for axis, size in enumerate(image_size):
+    for axis, size in enumerate(size_wh('flip_bbox: image_size', image_size)):
         if direction in ('diagonal', ('horizontal', 'vertical')[axis]):
             if bbox_format == 'xyxy':  # the mirrored right edge is the new left edge
                 flipped[..., [axis, axis + 2]] = size - 1 - bbox[..., [axis + 2, axis]]
@@ -166,7 +176,7 @@ def _array_module(*arrays):
     torch = sys.modules.get('torch')
     tensors = [torch is not None and isinstance(a, torch.Tensor) for a in arrays]
     if any(tensors) and not all(tensors):
-        raise TypeError('give tensors only or arrays only, got a mixture')
+        raise TypeError('bbox_overlaps: bboxes1 and bboxes2 must be tensors only or arrays only; got a mixture')
     return torch if all(tensors) else np
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #07a7cd2c
@@ -179,16 +189,16 @@ def bbox_overlaps(bboxes1, bboxes2, mode: str = 'iou', is_aligned: bool = False,
     intersection over union, 'iof' over the area of the first box, 'giou' (Rezatofighi et al.,
     CVPR 2019). `eps` keeps boxes without area from dividing by zero.
     """
-    if mode not in ('iou', 'iof', 'giou'):
-        raise ValueError(f"mode must be 'iou', 'iof' or 'giou'; got {mode!r}")
+    one_of('bbox_overlaps: mode', mode, ('iou', 'iof', 'giou'))
     xp = _array_module(bboxes1, bboxes2)
-    a, b = (bboxes1, bboxes2) if xp is not np else (np.asarray(bboxes1), np.asarray(bboxes2))
+    a, b = (bboxes1, bboxes2) if xp is not np else (_numeric(bboxes1, 'bbox_overlaps: bboxes1'),
+                                                    _numeric(bboxes2, 'bbox_overlaps: bboxes2'))
     for name, boxes in (('bboxes1', a), ('bboxes2', b)):
-        if boxes.ndim < 2 or boxes.shape[-1] != 4:
-            raise ValueError(f'{name} must have shape (..., N, 4); got {tuple(boxes.shape)}')
-    if a.shape[:-2] != b.shape[:-2] or is_aligned and a.shape != b.shape:
-        raise ValueError(f'bboxes1 and bboxes2 do not match: {tuple(a.shape)}, {tuple(b.shape)}, '
-                         f'is_aligned={is_aligned}')
+        require(boxes.ndim >= 2 and boxes.shape[-1] == 4, f'bbox_overlaps: {name}', 'of shape (..., N, 4)',
+                tuple(boxes.shape))
+    require(a.shape[:-2] == b.shape[:-2] and (not is_aligned or a.shape == b.shape),
+            'bbox_overlaps: bboxes1 and bboxes2', 'of shapes that match', Words(
+                f'{tuple(a.shape)}, {tuple(b.shape)}, is_aligned={is_aligned}'))
     if not is_aligned:
         a, b = a[..., :, None, :], b[..., None, :, :]
     area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
@@ -204,13 +214,16 @@ def bbox_overlaps(bboxes1, bboxes2, mode: str = 'iou', is_aligned: bool = False,
     return overlap / union - (hull - union) / hull
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #18665b62
+def _angle(rot: float) -> float:
+    """`rot` in degrees as a number; an array of one is one."""
+    return float(number('rot', rot.item() if np.size(rot) == 1 and hasattr(rot, 'item') else rot, unit='degrees'))
+
+
 def _check_pair(name: str, value, positive: bool = False) -> np.ndarray:
     """`value` as a float64 array of two numbers."""
-    pair = np.asarray(value, dtype=np.float64)
-    if pair.shape != (2,):
-        raise ValueError(f'{name} must be two numbers; got shape {pair.shape}')
-    if positive and not (pair > 0).all():
-        raise ValueError(f'{name} must be positive; got {pair.tolist()}')
+    pair = _numeric(value, name).astype(np.float64)
+    require(pair.shape == (2,), name, 'two numbers', value)
+    require(not positive or (pair > 0).all(), name, 'positive', value)
     return pair
 
 # %% ../../nbs/1_foundations/102_bbox.ipynb #d15e1dec
@@ -231,7 +244,7 @@ def get_warp_matrix(center: np.ndarray, scale: np.ndarray, rot: float, output_si
     pixel = scale / size  # picture pixels per crop pixel
     if fix_aspect_ratio:
         pixel = pixel[[0, 0]]
-    angle = np.deg2rad(float(rot))
+    angle = np.deg2rad(_angle(rot))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # picture = turn @ (pixel * (crop - size / 2)) + center + scale * shift
     to_picture = turn * pixel
@@ -252,7 +265,7 @@ def get_udp_warp_matrix(center: np.ndarray, scale: np.ndarray, rot: float,
     """
     center, scale = _check_pair('center', center), _check_pair('scale', scale, positive=True)
     size = _check_pair('output_size', output_size, positive=True)
-    angle = np.deg2rad(float(rot))
+    angle = np.deg2rad(_angle(rot))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     factor = (size - 1) / scale
     return np.column_stack([factor[:, None] * turn, factor * (scale / 2 - turn @ center)])
@@ -268,9 +281,9 @@ def get_pers_warp_matrix(center: np.ndarray, translate: np.ndarray, scale: float
     """
     center, translate = _check_pair('center', center), _check_pair('translate', translate)
     shear_x, shear_y = np.tan(np.deg2rad(_check_pair('shear', shear)))
-    angle = np.deg2rad(float(rot))
+    angle = np.deg2rad(_angle(rot))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = np.array([[1, shear_x], [shear_y, 1]]) @ turn * float(scale)
+    linear = np.array([[1, shear_x], [shear_y, 1]]) @ turn * float(number('scale', scale))
     warp = np.eye(3)
     warp[:2, :2] = linear
     warp[:2, 2] = translate + center - linear @ center

@@ -6,25 +6,37 @@
 __all__ = ['flip_keypoints', 'flip_keypoints_custom_center', 'keypoint_clip_border']
 
 # %% ../../nbs/1_foundations/103_keypoint.ipynb #73080951
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..checks import as_floats, number, one_of, require, size_wh, whole
+
 # %% ../../nbs/1_foundations/103_keypoint.ipynb #b279afca
+def _as_arrays(keypoints, keypoints_visible) -> tuple[np.ndarray, np.ndarray | None]:
+    """Keypoints and visibilities as arrays of numbers."""
+    pair = [None if v is None else as_floats(v, name) if not isinstance(v, np.ndarray) or v.dtype.kind not in 'biuf'
+            else v for v, name in ((keypoints, 'keypoints'), (keypoints_visible, 'keypoints_visible'))]
+    require(pair[0] is not None, 'keypoints', 'of shape (..., K, D) with D >= 2', None)
+    return pair[0], pair[1]
+
+
 def _check_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None,
                      flip_indices: list | None = None) -> None:
     """Raise a `ValueError` if the arrays do not belong together."""
-    if keypoints.ndim < 2 or keypoints.shape[-1] < 2:
-        raise ValueError('keypoints must have shape (..., K, D) with D >= 2; '
-                         f'got {keypoints.shape}')
+    require(keypoints.ndim >= 2 and keypoints.shape[-1] >= 2, 'keypoints',
+            'of shape (..., K, D) with D >= 2', keypoints.shape)
     if keypoints_visible is not None:
         # a last axis may hold (visible, weight)
         lead = keypoints_visible.shape[:keypoints.ndim - 1]
-        if lead != keypoints.shape[:-1] or keypoints_visible.ndim > keypoints.ndim:
-            raise ValueError(f'keypoints_visible must have shape {keypoints.shape[:-1]} (or one '
-                             f'more axis of 2) for keypoints {keypoints.shape}; '
-                             f'got {keypoints_visible.shape}')
-    if flip_indices is not None and sorted(flip_indices) != list(range(keypoints.shape[-2])):
-        raise ValueError(f'flip_indices must hold each of 0..{keypoints.shape[-2] - 1} once; '
-                         f'got {list(flip_indices)}')
+        require(lead == keypoints.shape[:-1] and keypoints_visible.ndim <= keypoints.ndim, 'keypoints_visible',
+                f'of shape {keypoints.shape[:-1]} (or one more axis of 2) for keypoints {keypoints.shape}',
+                keypoints_visible.shape)
+    if flip_indices is not None:
+        num = keypoints.shape[-2]
+        is_list = isinstance(flip_indices, (list, tuple, np.ndarray, range)) and np.ndim(flip_indices) == 1
+        require(is_list and len(flip_indices) == num and set(flip_indices) == set(range(num)), 'flip_indices',
+                f'a list that holds each of 0..{num - 1} once', flip_indices)
 
 # %% ../../nbs/1_foundations/103_keypoint.ipynb #b886a339
 def flip_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None, image_size: tuple,
@@ -37,12 +49,10 @@ def flip_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None, 
     the nose). `direction` 'horizontal', 'vertical' or 'diagonal'; a diagonal flip is a half turn
     and swaps no names. Returns new (keypoints, keypoints_visible).
     """
-    keypoints = np.asarray(keypoints)
-    if direction not in ('horizontal', 'vertical', 'diagonal'):
-        raise ValueError("direction must be 'horizontal', 'vertical' or 'diagonal'; "
-                         f'got {direction!r}')
+    keypoints, keypoints_visible = _as_arrays(keypoints, keypoints_visible)
+    one_of('flip_keypoints: direction', direction, ('horizontal', 'vertical', 'diagonal'))
     _check_keypoints(keypoints, keypoints_visible, flip_indices)
-    w, h = image_size
+    w, h = size_wh('flip_keypoints: image_size', image_size)
     axis, flipped, visible = keypoints.ndim - 2, keypoints.copy(), keypoints_visible
     if direction != 'diagonal':
         flipped = keypoints.take(flip_indices, axis=axis)
@@ -58,21 +68,24 @@ def flip_keypoints(keypoints: np.ndarray, keypoints_visible: np.ndarray | None, 
 # %% ../../nbs/1_foundations/103_keypoint.ipynb #552a20c8
 def flip_keypoints_custom_center(keypoints: np.ndarray, keypoints_visible: np.ndarray | None,
                                  flip_indices: list, center_mode: str = 'static',
-                                 center_x: float = 0.5, center_index: int = 0
+                                 center_x: float = 0.5, center_index: int | Sequence[int] = 0
                                  ) -> tuple[np.ndarray, np.ndarray | None]:
     """Mirror keypoints at a vertical plane that is not the picture's middle: x -> 2 * c - x.
 
     For 3-D and normalised keypoints. `center_mode` 'static': c is `center_x`; 'root': c is the x of
-    keypoint `center_index` in each instance (before names are swapped). Shapes as in
-    `flip_keypoints`; returns new (keypoints, keypoints_visible).
+    keypoint `center_index` in each instance (before names are swapped), the mean x if it is a list.
+    Shapes as in `flip_keypoints`; returns new (keypoints, keypoints_visible).
     """
-    keypoints = np.asarray(keypoints)
+    keypoints, keypoints_visible = _as_arrays(keypoints, keypoints_visible)
     _check_keypoints(keypoints, keypoints_visible, flip_indices)
-    if center_mode not in ('static', 'root'):
-        raise ValueError(f"center_mode must be 'static' or 'root'; got {center_mode!r}")
-    if center_mode == 'root' and not 0 <= center_index < keypoints.shape[-2]:
-        raise ValueError(f'center_index must be below K={keypoints.shape[-2]}; got {center_index}')
-    center = center_x if center_mode == 'static' else keypoints[..., center_index, 0, None]
+    owner, num = 'flip_keypoints_custom_center', keypoints.shape[-2]
+    if one_of(f'{owner}: center_mode', center_mode, ('static', 'root')) == 'static':
+        center = number(f'{owner}: center_x', center_x)
+    else:
+        roots = list(center_index) if isinstance(center_index, (list, tuple, np.ndarray)) else [center_index]
+        require(roots, f'{owner}: center_index', 'an index or a list of them', center_index)
+        roots = [whole(f'{owner}: center_index', r, low=0, high=num - 1, hint=f'K={num}') for r in roots]
+        center = keypoints[..., roots, 0].mean(-1, keepdims=True)
     axis, visible = keypoints.ndim - 2, keypoints_visible
     flipped = keypoints.take(flip_indices, axis=axis)
     flipped[..., 0] = 2 * center - flipped[..., 0]
@@ -86,8 +99,10 @@ def keypoint_clip_border(keypoints: np.ndarray, keypoints_visible: np.ndarray,
     `keypoints` (N, K, D) in pixels, `keypoints_visible` (N, K) or (N, K, 2), of which the first
     column is cleared; `shape` (w, h). Inside means 0 <= x <= w and 0 <= y <= h. Returns new arrays.
     """
-    keypoints, visible = np.array(keypoints), np.array(keypoints_visible)
+    keypoints, visible = (np.array(v) for v in _as_arrays(keypoints, keypoints_visible))
     _check_keypoints(keypoints, visible)
+    pair = isinstance(shape, (list, tuple, np.ndarray)) and len(shape) >= 2
+    require(pair, 'keypoint_clip_border: shape', '(w, h)', shape)
     w, h = shape[:2]
     x, y = keypoints[..., 0], keypoints[..., 1]
     outside = (x < 0) | (x > w) | (y < 0) | (y > h)

@@ -259,7 +259,7 @@ def load_dataset_info(path: str | os.PathLike) -> dict:
     """
     path = Path(path)
     if path.is_file():
-        from posebook.config_reader import read_file  # here: only who has a file needs the reader
+        from posebook.config.reader import read_file
         variables = read_file(path)
         require(isinstance(variables.get('dataset_info'), dict), f'metainfo: {path}',
                 'a file with dataset_info = dict(...) in it',

@@ -12,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..checks import Words, as_floats, closest, number, one_of, require, whole
+from ..files import inside
 from ..registry import VISUALIZERS
 
 # %% ../../nbs/7_inference/701_visualizer.ipynb #dd600abb
@@ -24,12 +26,11 @@ SUBPIXEL = 4  # OpenCV draws at 1/16 of a pixel when coordinates are multiplied 
 def _color(color) -> tuple[int, int, int]:
     """RGB of a name in `COLORS` or of three numbers from 0 to 255."""
     if isinstance(color, str):
-        if color not in COLORS:
-            raise ValueError(f'color must be one of {sorted(COLORS)} or (r, g, b); got {color!r}')
+        require(color in COLORS, 'color', f'one of {", ".join(COLORS)}, or (r, g, b)', color, closest(color, COLORS))
         return COLORS[color]
-    if len(color) != 3:
-        raise ValueError(f'color must be a name or (r, g, b); got {color!r}')
-    return tuple(int(c) for c in color)
+    rgb = as_floats(() if color is None else color, 'color')
+    require(rgb.shape == (3,) and np.isfinite(rgb).all(), 'color', 'a name or (r, g, b)', color)
+    return tuple(int(c) for c in rgb)
 
 
 def _fixed(point) -> tuple[int, int]:
@@ -38,9 +39,8 @@ def _fixed(point) -> tuple[int, int]:
 
 
 def _check_image(image: np.ndarray) -> None:
-    if getattr(image, 'dtype', None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError('image must be (H, W, 3) uint8; got '
-                         f'{getattr(image, "shape", type(image))} {getattr(image, "dtype", "")}')
+    ok = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    require(ok, 'image', '(H, W, 3) uint8', image)
 
 
 def _paint(canvas: np.ndarray, alpha: float, draw, *args) -> None:
@@ -68,11 +68,10 @@ def _style(metainfo: dict | None, count: int):
     points = _colors(metainfo.get('keypoint_colors'), count, (255, 0, 0))
     lines = _colors(metainfo.get('skeleton_link_colors'), len(links), (0, 255, 0))
     last = max(map(max, links), default=-1)
-    if len(points) != count or last >= count:
-        raise ValueError(f'keypoints has K = {count}, but the metainfo describes '
-                         f'{len(points)} keypoints and links up to index {last}')
-    if len(lines) != len(links):
-        raise ValueError(f'{len(links)} skeleton_links but {len(lines)} skeleton_link_colors')
+    require(len(points) == count and last < count, 'metainfo', f'of the same skeleton as keypoints, K = {count}',
+            Words(f'{len(points)} keypoints and links up to index {last}'))
+    require(len(lines) == len(links), 'metainfo: skeleton_link_colors', f'{len(links)} colours, one for each link',
+            Words(len(lines)))
     return list(zip(links, lines)), points
 
 
@@ -90,13 +89,14 @@ def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, visible: np.ndarray
         alpha: opacity; `weighted` multiplies it by `visible` (of a link: by the smaller one).
     """
     _check_image(image)
-    keypoints = np.asarray(keypoints)
-    if keypoints.ndim != 3:
-        raise ValueError(f'keypoints must be (N, K, 2); got {keypoints.shape}. '
-                         'Add an instance axis: keypoints[None].')
-    visible = np.ones(keypoints.shape[:2]) if visible is None else np.asarray(visible)
-    if visible.shape != keypoints.shape[:2]:
-        raise ValueError(f'visible must be (N, K) = {keypoints.shape[:2]}; got {visible.shape}')
+    keypoints = as_floats(keypoints, 'keypoints')
+    require(keypoints.ndim == 3 and keypoints.shape[2] >= 2, 'keypoints', '(N, K, 2)', keypoints.shape,
+            'Add an instance axis: keypoints[None]' if keypoints.ndim == 2 else '')
+    visible = np.ones(keypoints.shape[:2]) if visible is None else as_floats(visible, 'visible')
+    require(visible.shape == keypoints.shape[:2], 'visible', f'(N, K) = {keypoints.shape[:2]}', visible.shape)
+    number('radius', radius, above=0, high=1e4, unit='pixels')
+    whole('line_width', line_width, low=1, high=255, unit='pixels')
+    number('alpha', alpha, low=0)
     links, colors = _style(metainfo, keypoints.shape[1])
     canvas = image.copy()
     for points, seen in zip(keypoints[..., :2], visible):
@@ -116,8 +116,11 @@ def draw_boxes(image: np.ndarray, bboxes: np.ndarray, color='green', line_width:
                alpha: float = 1.0) -> np.ndarray:
     """A copy of the picture with boxes (N, 4) xyxy in pixels drawn on it."""
     _check_image(image)
-    canvas = image.copy()
-    for box in np.asarray(bboxes, dtype=float).reshape(-1, np.shape(bboxes)[-1])[:, :4]:
+    whole('line_width', line_width, low=1, high=255, unit='pixels')
+    number('alpha', alpha, low=0)
+    bboxes, canvas = as_floats(bboxes, 'bboxes'), image.copy()
+    require(bboxes.ndim and bboxes.shape[-1] >= 4, 'bboxes', '(N, 4) xyxy', bboxes.shape)
+    for box in bboxes.reshape(-1, bboxes.shape[-1])[:, :4]:
         if np.isfinite(box).all():
             _paint(canvas, alpha, cv2.rectangle, _fixed(box[:2]), _fixed(box[2:]), _color(color),
                    line_width, cv2.LINE_AA, SUBPIXEL)
@@ -134,9 +137,9 @@ def draw_heatmaps(image: np.ndarray, heatmaps: np.ndarray, alpha: float = 0.8) -
         alpha: opacity at 1. Values are clipped to 0..1; NaN counts as 0.
     """
     _check_image(image)
-    heatmaps = np.nan_to_num(np.asarray(heatmaps, dtype=np.float32))
-    if heatmaps.ndim not in (2, 3) or not heatmaps.size:
-        raise ValueError(f'heatmaps must be (K, h, w) or (h, w); got {heatmaps.shape}')
+    heatmaps = np.nan_to_num(as_floats(heatmaps, 'heatmaps').astype(np.float32))
+    require(heatmaps.ndim in (2, 3) and heatmaps.size, 'heatmaps', '(K, h, w) or (h, w)', heatmaps.shape)
+    number('alpha', alpha, low=0, high=1)
     heat = heatmaps if heatmaps.ndim == 2 else heatmaps.max(axis=0)
     (h, w), (height, width) = heat.shape, image.shape[:2]
     if (h, w) != (height, width):
@@ -186,12 +189,14 @@ class PoseLocalVisualizer:
                  text_color=(255, 255, 255), skeleton: Sequence | None = None,
                  line_width: int = 1, radius: float = 3, show_keypoint_weight: bool = False,
                  backend: str = 'opencv', alpha: float = 1.0):
-        if backend != 'opencv':
-            raise ValueError(f"PoseLocalVisualizer: backend must be 'opencv'; got {backend!r}")
-        kinds = [backend.get('type') for backend in vis_backends or []]
-        if any(kind != 'LocalVisBackend' for kind in kinds):
-            raise ValueError("PoseLocalVisualizer: vis_backends may hold LocalVisBackend only; "
-                             f'got {kinds}')
+        owner = 'PoseLocalVisualizer'
+        one_of(f'{owner}: backend', backend, ('opencv',))
+        kinds = [b.get('type') if isinstance(b, dict) else b for b in vis_backends or []]
+        require(all(kind == 'LocalVisBackend' for kind in kinds), f'{owner}: vis_backends',
+                "a list of dict(type='LocalVisBackend')", kinds)
+        whole(f'{owner}: line_width', line_width, low=1, high=255, unit='pixels')
+        number(f'{owner}: radius', radius, above=0, high=1e4, unit='pixels')
+        number(f'{owner}: alpha', alpha, low=0)
         self.name, self.save_dir, self.text_color = name, save_dir, text_color
         self.bbox_color, self.kpt_color, self.link_color = bbox_color, kpt_color, link_color
         self.skeleton, self.line_width, self.radius = skeleton, line_width, radius
@@ -201,8 +206,7 @@ class PoseLocalVisualizer:
 
     def set_dataset_meta(self, dataset_meta: dict, skeleton_style: str = 'mmpose') -> None:
         """Take colours and skeleton from a dataset's parsed metainfo."""
-        if skeleton_style != 'mmpose':
-            raise ValueError(f"skeleton_style must be 'mmpose'; got {skeleton_style!r}")
+        one_of('PoseLocalVisualizer: skeleton_style', skeleton_style, ('mmpose',))
         self.dataset_meta = dict(dataset_meta)
         self.bbox_color = dataset_meta.get('bbox_colors', self.bbox_color)
         self.kpt_color = dataset_meta.get('keypoint_colors', self.kpt_color)
@@ -216,8 +220,7 @@ class PoseLocalVisualizer:
 
     def get_image(self) -> np.ndarray:
         """The picture of the last `add_datasample`, RGB."""
-        if self._image is None:
-            raise ValueError('PoseLocalVisualizer has no image yet; call add_datasample first')
+        require(self._image is not None, 'PoseLocalVisualizer: image', 'there', None, 'Call add_datasample first')
         return self._image
 
     def add_datasample(self, name: str, image: np.ndarray, data_sample, draw_gt: bool = True,
@@ -235,7 +238,7 @@ class PoseLocalVisualizer:
             draw_bbox, show_kpt_idx: boxes and keypoint numbers.
             show: show with matplotlib. out_file: save there.
             kpt_thr: leave out keypoints whose visibility or score is below it.
-            step: number in the file name under `save_dir`.
+            step: number in the file name under `save_dir`, which no `name` leads out of.
 
         Returns:
             the picture, RGB (also `get_image()`).
@@ -288,7 +291,7 @@ class PoseLocalVisualizer:
     def _output(self, name, drawn, show, out_file, step) -> None:
         files = [Path(out_file)] if out_file is not None else []
         if self.save_dir is not None and not files:
-            files = [Path(self.save_dir) / 'vis_data' / 'vis_image' / f'{name}_{step}.png']
+            files = [inside(Path(self.save_dir) / 'vis_data' / 'vis_image', f'{name}_{step}.png')]
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(file), drawn[..., ::-1]):

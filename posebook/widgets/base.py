@@ -257,8 +257,8 @@ def join_script(own: str) -> str:
     used, wanted = _used(names, parts), ', '.join(names)
     shared = '\n'.join(text for name, text in parts.items() if name in used)
     module = f'const {{ {wanted} }} = (() => {{\n{shared}\nreturn {{ {wanted} }};\n}})();'
-    return _without_comments(own[:found.start()]) + '\n' * (found.start() > 0) + module + '\n' \
-        + _without_comments(own[found.end():])
+    around = (_without_comments(part) for part in (own[:found.start()], own[found.end():]))
+    return '\n'.join(part for part in (next(around), module, next(around)) if part)
 
 # %% ../../nbs/8_widgets/801_widget_base.ipynb #bed8e1ff
 def join_style(own: str = '') -> str:

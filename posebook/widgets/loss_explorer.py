@@ -220,7 +220,8 @@ def steepest(settings: LossSettings) -> float:
 
 def landscape(settings: LossSettings) -> dict:
     """The loss over the crop as bytes, RLE cut off 40 above the lowest that is drawn; its gradients
-    (float32) at 10 x 10 points; where it is `lowest`, and the `steepest` near the truth."""
+    (float32) at 10 x 10 points, and the longest of these near the truth, `reach`; where it is
+    `lowest`, and the `steepest` near the truth, found beyond any grid."""
     n = 25 if settings.kind == 'heatmaps' else 65  # the truth is one of the points
     points = _square(n, CROP)
     with torch.no_grad():
@@ -229,13 +230,14 @@ def landscape(settings: LossSettings) -> dict:
     # the Gaussian in the flow is steep far out, and its height would hide all that is near
     most = values.min() + 40 if settings.loss == 'RLELoss' else values.max()
     place, depth = lowest(settings, points, values.numpy())
+    near = np.hypot(*(_square(10) - TRUTH).T) < NEAR
     return dict(n=n, field=gradients.tobytes(), steepest=steepest(settings), at=place.tolist(),
-                lowest=-depth, **_as_bytes(values.clamp(max=most).numpy()))
+                lowest=-depth, reach=float(np.hypot(*gradients[near].T).max()), **_as_bytes(values.clamp(max=most).numpy()))
 
 
 def downhill(settings: LossSettings, slope: np.ndarray, longest: float) -> list | None:
     """Where a step along minus the gradient `slope` leads: `STRIDE` pixels where the loss is as
-    steep as `longest`, elsewhere in proportion; halved until the loss falls. None: it never does.
+    steep as `longest` and more, elsewhere in proportion; halved until the loss falls. None: it never does.
     """
     step = -slope * STRIDE / max(longest, 1e-12)
     step = step * min(1., STRIDE / max(np.hypot(*step), 1e-12))
@@ -313,7 +315,7 @@ def answer(settings: LossSettings, memory: dict | None = None) -> dict:
     land = memory['landscape']
     return dict(kind=s.kind, value=float(value[0]), slope=gradient[0].tolist(),
                 distance=float(np.hypot(*(s.point - TRUTH))), landscape=land,
-                next=downhill(s, gradient[0], land['steepest']),
+                next=downhill(s, gradient[0], land['reach']),
                 curves=memory['curves'], pixels=pixel_answer(s) if s.kind == 'heatmaps' else None,
                 flow=memory['flow'] and memory['flow'] | at_point(s))
 
@@ -346,7 +348,7 @@ def _draw_landscape(axis, settings: LossSettings, found: dict) -> None:
                 interpolation='bilinear')
     axis.contour(ticks, ticks, values, levels=np.arange(1, 14) * 255 / 14, colors='white',
                  linewidths=.7, alpha=.5)
-    step = -np.array(found['slope']) * 20 / max(land['steepest'], 1e-12)
+    step = -np.array(found['slope']) * 20 / max(land['reach'], 1e-12)
     axis.annotate('', settings.point + step * min(1, 20 / max(np.hypot(*step), 1e-9)),
                   settings.point, arrowprops=dict(arrowstyle='->', color=DECODED, lw=2.5))
     axis.plot(*TRUTH, '+', ms=14, mew=2.5, color='white')
@@ -364,7 +366,7 @@ def _draw_curves(axis, settings: LossSettings, found: dict) -> None:
     low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
     shapes = (values - low) / np.maximum(high - low, 1e-12)
     order = shapes[:, -1] + 1e-3 * shapes.mean(axis=1)  # of labels whose curves end alike
-    for name, shape, y in zip(names, shapes, spread(order, .11, 0, 1.05)):
+    for name, shape, y in zip(names, shapes, spread(order, .09, 0, 1.06)):
         own = name == settings.loss
         style = dict(color=LOSS_COLORS[name], zorder=3 if own else 2, lw=3.5 if own else 1.4,
                      ls=(0, LOSS_DASHES[name] or (1, 0)))
@@ -375,7 +377,7 @@ def _draw_curves(axis, settings: LossSettings, found: dict) -> None:
         if own:
             at = min(48, round(found['distance']))
             axis.plot(at, shape[at], 'o', color=DECODED, zorder=4)
-    axis.set(facecolor='#12141f', ylim=(-.06, 1.1), xlim=(-1, 73), xlabel='input pixels off',
+    axis.set(facecolor='#12141f', ylim=(-.06, 1.1), xlim=(-1, 84), xlabel='input pixels off',
              xticks=range(0, 49, 12), yticks=[0, 1])
     axis.set_title('all losses, each on its own scale', weight='bold', size=10)
 
@@ -401,7 +403,7 @@ def _draw_detail(axis, settings: LossSettings, found: dict) -> None:
         title = f'{settings.map} by pixel' + (' (red: to be raised)' if signed else '')
     else:
         steps = -np.frombuffer(found['landscape']['field'], np.float32).reshape(-1, 2)
-        steps = steps * 10 / max(found['landscape']['steepest'], 1e-12)
+        steps = steps * 10 / max(found['landscape']['reach'], 1e-12)
         steps = steps * np.minimum(1, 10 / np.hypot(*steps.T).clip(1e-9))[:, None]
         axis.quiver(*_square(10).T, *steps.T, color='#9fd8ff', angles='xy', scale_units='xy',
                     scale=1, width=.007)

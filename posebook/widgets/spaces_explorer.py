@@ -14,7 +14,7 @@ import numpy as np
 from ..codecs.msra_heatmap import MSRAHeatmap
 from ..structures.spaces import Spaces
 from .base import (COLORS, DECODED, PoseWidget, WidgetSettings, check_visible,
-                                   draw_pose, pose_scene, static_files)
+                                   draw_pose, place_unlabelled, pose_scene, static_files)
 
 # %% ../../nbs/8_widgets/802_spaces_explorer.ipynb #a9ed6938
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,7 +180,8 @@ class SpacesExplorer(PoseWidget):
                  rotation: float = 0., flip: bool = False, use_udp: bool = False,
                  unbiased: bool = False, selected: int = 0, show_all: bool = False,
                  skeleton: list | None = None, metainfo: dict | None = None):
-        settings = SpacesSettings(keypoints, bbox, input_size, heatmap_size, sigma, padding,
+        points = place_unlabelled(keypoints, keypoints_visible)
+        settings = SpacesSettings(points, bbox, input_size, heatmap_size, sigma, padding,
                                   rotation, flip, use_udp, unbiased, selected, show_all)
         count = len(settings.keypoints)
         self._visible = check_visible('SpacesExplorer', keypoints_visible, count)

@@ -7,7 +7,8 @@ import pytest
 from timing import print_ratio
 
 from posebook.datasets import CocoDataset
-from posebook.datasets.synthetic import data_samples_dir, render_scene
+from posebook.book.places import data_samples_dir
+from posebook.synthetic.scenes import render_scene
 
 pytestmark = pytest.mark.speed
 ROOT = data_samples_dir() / 'posebook-mini'

@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ...checks import WrongKind, one_of, require
+from ...checks import Words, WrongKeys, WrongKind, one_of, require
 from .base import BaseTransform
 from ...registry import TRANSFORMS
 from ...structures.pose_data_sample import (InstanceData, MultilevelPixelData, PixelData,
@@ -22,8 +22,7 @@ def image_to_tensor(img: np.ndarray | Sequence[np.ndarray]):
     import torch  # here and not above, so that reading data does not need torch
     if not isinstance(img, np.ndarray):
         return torch.stack([image_to_tensor(i) for i in img])
-    if img.ndim not in (2, 3):
-        raise ValueError(f'img must be (h, w, C) or (h, w); got shape {img.shape}')
+    require(img.ndim in (2, 3), 'img', '(h, w, C) or (h, w)', img.shape)
     img = img[..., None] if img.ndim == 2 else img
     return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))
 
@@ -96,16 +95,15 @@ class PackPoseInputs(BaseTransform):
         for key in ('keypoint_labels', 'keypoints'):
             if results.get('lifting_target') is not None and results.get(key) is not None:
                 return keypoints_to_tensor(results[key])
-        raise ValueError("PackPoseInputs needs 'img', or 'lifting_target' with keypoints; "
-                         f'got {sorted(results)}')
+        require(False, 'PackPoseInputs: results', "a dict with 'img', or 'lifting_target' with keypoints",
+                Words(f'the keys {sorted(results)}'), error=WrongKeys)
 
 # %% ../../../nbs/2_data/205_packing.ipynb #22d576d7
 def _pack_fields(fields: dict) -> PixelData | MultilevelPixelData:
     """Maps of one level, or lists of maps over levels; both in one sample have no common shape."""
     kinds = {isinstance(v, list) for v in fields.values()}
-    if len(kinds) > 1:
-        raise ValueError('PackPoseInputs: some fields are lists over levels and some are not: '
-                         f'{ {k: type(v).__name__ for k, v in fields.items()} }')
+    require(len(kinds) <= 1, 'PackPoseInputs: fields', 'all lists over levels, or none', Words(
+        {k: type(v).__name__ for k, v in fields.items()}))
     return MultilevelPixelData(**fields) if True in kinds else PixelData(**fields)
 
 # %% ../../../nbs/2_data/205_packing.ipynb #f033a97e
@@ -117,8 +115,7 @@ def _unpack(samples: Any, n: int) -> list[tuple[np.ndarray, PoseDataSample]]:
     else:
         packed = [samples[i] for i in range(min(n, len(samples)))]
         pairs = [(p['inputs'], p['data_samples']) for p in packed]
-    if not pairs or n < 1:
-        raise ValueError(f'there is no sample to show: {len(pairs)} samples, n={n}')
+    require(pairs and n >= 1, 'samples', 'at least one sample to show', Words(f'{len(pairs)}, no sample with n={n}'))
     return [(_to_rgb(crop), sample) for crop, sample in pairs[:n]]
 
 
@@ -188,7 +185,7 @@ def _panels(pairs: list[tuple[np.ndarray, PoseDataSample]], cols: int) -> tuple[
         ax.imshow(crop)
         ax.set(xlim=(-.5, w - .5), ylim=(h - .5, -.5))
         notes = [f'id {sample.id}'] * ('id' in sample) + ['flipped'] * bool(sample.get('flip'))
-        ax.set_title(', '.join(notes), fontsize=8)
+        ax.set_title(', '.join(notes)[:60], fontsize=8, parse_math=False)  # ids are anybody's text
     return fig, list(axes.flat[:len(pairs)])
 
 

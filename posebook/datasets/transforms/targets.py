@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import Words, one_of, require
+from ...checks import Words, WrongKind, one_of, require
 from .base import BaseTransform, need
 from ...registry import KEYPOINT_CODECS, TRANSFORMS
 
@@ -44,6 +44,10 @@ class GenerateTarget(BaseTransform):
             'GenerateTarget: use_dataset_keypoint_weights', use_dataset_keypoint_weights, (False, True, 'all'))
         build = KEYPOINT_CODECS.build
         self.encoder = [build(e) for e in encoder] if several else build(encoder)
+        for codec in self.encoders:
+            require(callable(getattr(codec, 'encode', None)), 'GenerateTarget: encoder',
+                    'a codec, its config, or a list of these', codec, error=WrongKind)
+        require(self.encoders, 'GenerateTarget: encoder', 'a codec, its config, or a list of these', encoder)
 
     @property
     def encoders(self) -> list:

@@ -16,8 +16,8 @@ from accelerate import Accelerator
 
 from ...checks import number, one_of, require, size_wh, whole
 from ...datasets import CocoDataset
-from ...datasets.synthetic import synthetic_dataset
-from ..loop import (Trainer, build_loader, check_folder, evaluate, predict,
+from ...synthetic.dataset import synthetic_dataset
+from ..loop import (Trainer, build_loader, check_folder, evaluate,
                                   seed_everything)
 from ...evaluation.metrics import CocoMetric
 from ...files import locked, write_atomically

@@ -19,7 +19,7 @@ from ...checks import WrongKind, require
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .residual import norm_name
-from ..layers import build_activation_layer, build_norm_layer
+from ..layers import build_activation_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/450_adapter.ipynb #7f1264f2
@@ -147,6 +147,7 @@ class LibraryBackbone(BaseBackbone):
         init_cfg: other rules for the weights than the library's; see `initialize`.
     """
 
+    @checked
     def __init__(self, parts: Mapping[str, nn.Module] | nn.Module,
                  out_indices: Sequence[int] = (-1, ), frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, in_channels: int = 3,
@@ -189,6 +190,7 @@ class TIMMBackbone(BaseBackbone):
         in_channels, kwargs: passed to `timm.create_model`.
     """
 
+    @checked
     def __init__(self, model_name: str, features_only: bool = False, pretrained: bool = False,
                  checkpoint_path: str = '', in_channels: int = 3,
                  init_cfg: dict | list | None = None, *, norm_eval: bool = False, **kwargs):
@@ -206,7 +208,7 @@ class TIMMBackbone(BaseBackbone):
 
     def init_weights(self, default: Sequence[dict] | None = None, **read) -> dict:
         """As of every module here, but timm's own weights stay where no rule names them."""
-        from posebook.models.checkpoints import init_weights
+        from posebook.checkpoints.loading import init_weights
         self.fill_weights()
         return init_weights(self, **read)
 

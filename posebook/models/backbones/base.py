@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import BaseModule
+from ..layers import BaseModule, checked
 
 # %% ../../../nbs/4_models/402_base_backbone.ipynb #3edc33d4
 class BaseBackbone(BaseModule):
@@ -28,6 +28,7 @@ class BaseBackbone(BaseModule):
             change them; their scale and shift are still learnt.
     """
 
+    @checked
     def __init__(self, frozen_stages: int = -1, norm_eval: bool = False):
         super().__init__()
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval

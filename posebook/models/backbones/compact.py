@@ -17,7 +17,7 @@ from .adapter import LibraryBackbone, apply_layer_cfgs, conv_groups
 from .base import (BaseBackbone, check_input, check_out_indices,
                                             recompute)
 from .resnet import BN, CONV_INIT
-from ..layers import (ConvModule, SELayer, build_activation_layer,
+from ..layers import (ConvModule, SELayer, build_activation_layer, checked,
                                     make_divisible)
 from ...registry import MODELS
 
@@ -30,6 +30,7 @@ class AlexNet(LibraryBackbone):
     Source: Krizhevsky et al., NIPS 2012; the widths are those of Krizhevsky, 2014.
     """
 
+    @checked
     def __init__(self, num_classes: int = -1, init_cfg: dict | list | None = None):
         import torchvision
         if num_classes > 0:
@@ -68,6 +69,7 @@ class VGG(BaseBackbone):
     arch_settings = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3),
                      19: (2, 2, 4, 4, 4)}
 
+    @checked
     def __init__(self, depth: int, num_classes: int = -1, num_stages: int = 5,
                  dilations: Sequence[int] = (1, 1, 1, 1, 1),
                  out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
@@ -144,6 +146,7 @@ class MobileNetV2(LibraryBackbone):
 
     stage_sizes = (1, 2, 3, 4, 3, 3, 1, 1)
 
+    @checked
     def __init__(self, widen_factor: float = 1., out_indices: Sequence[int] = (7, ),
                  frozen_stages: int = -1, conv_cfg: dict | None = None, norm_cfg: dict = BN,
                  act_cfg: dict = dict(type='ReLU6'), norm_eval: bool = False,
@@ -181,6 +184,7 @@ class ShuffleUnit(nn.Module):
     Source: Zhang et al., ShuffleNet, CVPR 2018, figure 2.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, groups: int = 3, stride: int = 1,
                  grouped_first: bool = True, with_cp: bool = False, conv_cfg: dict | None = None,
                  norm_cfg: dict = BN, act_cfg: dict = dict(type='ReLU')):
@@ -224,6 +228,7 @@ class ShuffleNetV1(BaseBackbone):
     default_init = (dict(type='Constant', val=1., bias=.0001, layer=['_BatchNorm', 'GroupNorm']), )
     widths = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
+    @checked
     def __init__(self, groups: int = 3, widen_factor: float = 1.,
                  out_indices: Sequence[int] = (2, ), frozen_stages: int = -1,
                  conv_cfg: dict | None = None, norm_cfg: dict = BN,
@@ -287,6 +292,7 @@ class ShuffleNetV2(LibraryBackbone):
     widths = {.5: (48, 96, 192, 1024), 1.: (116, 232, 464, 1024), 1.5: (176, 352, 704, 1024),
               2.: (244, 488, 976, 2048)}
 
+    @checked
     def __init__(self, widen_factor: float = 1., out_indices: Sequence[int] = (3, ),
                  frozen_stages: int = -1, conv_cfg: dict | None = None, norm_cfg: dict = BN,
                  act_cfg: dict = dict(type='ReLU'), norm_eval: bool = False,
@@ -327,6 +333,7 @@ class InvertedResidual(nn.Module):
     Source: Howard et al., Searching for MobileNetV3, ICCV 2019, section 5.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, mid_channels: int, kernel_size: int = 3,
                  groups: int | None = None, stride: int = 1, se_cfg: dict | None = None,
                  with_expand_conv: bool = True, conv_cfg: dict | None = None, norm_cfg: dict = BN,
@@ -382,6 +389,7 @@ class MobileNetV3(BaseBackbone):
                 (5, 672, 160, 1, 'HSwish', 1), (5, 672, 160, 1, 'HSwish', 2),
                 (5, 960, 160, 1, 'HSwish', 1))}
 
+    @checked
     def __init__(self, arch: str = 'small', conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN'), out_indices: Sequence[int] = (-1, ),
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, check_out_indices
-from ..layers import ConvModule, DepthwiseSeparableConvModule
+from ..layers import ConvModule, DepthwiseSeparableConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/459_cspnext.ipynb #786a1981
@@ -126,6 +126,7 @@ class CSPNeXt(BaseBackbone):
     Source: Lyu et al., RTMDet, 2022; Jiang et al., RTMPose, 2023.
     """
 
+    @checked
     def __init__(self, arch: str = 'P5', deepen_factor: float = 1.0, widen_factor: float = 1.0,
                  out_indices: Sequence[int] = (2, 3, 4), frozen_stages: int = -1,
                  use_depthwise: bool = False, expand_ratio: float = 0.5,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input
 from .residual import BasicBlock
-from ..layers import ConvModule
+from ..layers import ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/455_cpm_hourglass.ipynb #dd7fdec2
@@ -29,6 +29,7 @@ class CPM(BaseBackbone):
     Sizes are rounded up. Source: Wei et al., Convolutional Pose Machines, CVPR 2016.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, feat_channels: int = 128,
                  middle_channels: int = 32, num_stages: int = 6,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
@@ -133,6 +134,7 @@ class HourglassNet(BaseBackbone):
     Source: Newell et al., ECCV 2016; the widths are CornerNet's (Law and Deng, ECCV 2018).
     """
 
+    @checked
     def __init__(self, downsample_times: int = 5, num_stacks: int = 2,
                  stage_channels: Sequence[int] = (256, 256, 384, 384, 384, 512),
                  stage_blocks: Sequence[int] = (2, 2, 2, 2, 2, 4), feat_channel: int = 256,
@@ -215,6 +217,7 @@ class HourglassAENet(BaseBackbone):
     Source: Newell et al., Associative Embedding, NeurIPS 2017.
     """
 
+    @checked
     def __init__(self, downsample_times: int = 4, num_stacks: int = 1, out_channels: int = 34,
                  stage_channels: Sequence[int] = (256, 384, 512, 640, 768),
                  feat_channels: int = 256, norm_cfg: dict = dict(type='BN', requires_grad=True),

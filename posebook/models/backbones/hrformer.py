@@ -19,7 +19,7 @@ from .base import recompute
 from .hr_module import HRModule
 from .hrnet import BLOCKS, HRNet, check_extra
 from .lite_hrnet import lite_path
-from ..layers import DropPath, build_activation_layer, build_norm_layer
+from ..layers import DropPath, build_activation_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/458_hrformer.ipynb #273f1e0d
@@ -214,6 +214,7 @@ class HRFormer(HRNet):
 
     blocks_dict = {**BLOCKS, 'HRFORMERBLOCK': HRFormerBlock}
 
+    @checked
     def __init__(self, extra: dict, in_channels: int = 3, conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN', requires_grad=True),
                  transformer_norm_cfg: dict = dict(type='LN', eps=1e-6), norm_eval: bool = False,
@@ -221,7 +222,7 @@ class HRFormer(HRNet):
                  init_cfg: dict | list | None = (
                      dict(type='Normal', std=0.001, layer='Conv2d'),
                      dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))):
-        check_extra(extra, self.blocks_dict)
+        check_extra(extra, self.blocks_dict, type(self).__name__)
         stages = [extra[f'stage{i}'] for i in (2, 3, 4)]
         for i, stage in enumerate(stages, 2):
             if stage['block'] != 'HRFORMERBLOCK':

@@ -10,11 +10,12 @@ __all__ = ['BLOCKS', 'ENLARGE', 'OFFICIAL_PREFIXES', 'hrnet_extra', 'check_extra
 import torch
 from torch import Tensor, nn
 
+from ...checks import keys, one_of, require, whole
 from .base import BaseBackbone, check_input
 from .hr_module import HRModule, make_transition
 from .residual import (BasicBlock, Bottleneck, ResidualBlock, conv_bn,
                                                 stack_blocks)
-from ..layers import norm_name
+from ..layers import checked, norm_name
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/413_hrnet.ipynb #bbf83244
@@ -35,40 +36,24 @@ BLOCKS = {'BASIC': BasicBlock, 'BOTTLENECK': Bottleneck}
 ENLARGE = ('nearest', 'bilinear', 'bicubic', 'area', 'nearest-exact')
 
 
-def check_extra(extra: dict, blocks: dict = BLOCKS) -> None:
+def check_extra(extra: dict, blocks: dict = BLOCKS, owner: str = 'HRNet') -> None:
     """Raise TypeError, KeyError or ValueError, with the field, unless `extra` is an HRNet's."""
-    if not isinstance(extra, dict):
-        raise TypeError(f'HRNet: extra must be a dict, see hrnet_extra(); got {extra!r}')
-    for name in ('stage1', 'stage2', 'stage3', 'stage4'):
-        if name not in extra:
-            raise KeyError(f'HRNet: extra has no {name!r}; it needs stage1 to stage4, '
-                           'see hrnet_extra()')
-        _check_stage(f'HRNet: extra[{name!r}]', extra[name], blocks)
-    if extra['stage1']['num_branches'] != 1:
-        raise ValueError("HRNet: extra['stage1'] num_branches must be 1; "
-                         f"got {extra['stage1']['num_branches']}")
-    mode = (extra.get('upsample') or {}).get('mode', 'nearest')
-    if mode not in ENLARGE:
-        raise ValueError(f"HRNet: extra['upsample'] mode must be one of {ENLARGE}; got {mode!r}")
-
-
-def _check_stage(where: str, stage: dict, blocks: dict) -> None:
-    """Raise unless a stage has all its fields, and one number for each branch."""
-    if not isinstance(stage, dict):
-        raise TypeError(f'{where} must be a dict; got {stage!r}')
-    for key in ('num_modules', 'num_branches', 'block', 'num_blocks', 'num_channels'):
-        if key not in stage:
-            raise KeyError(f'{where} has no {key!r}')
-    if stage['block'] not in blocks:
-        raise ValueError(f'{where} block must be one of {list(blocks)}; got {stage["block"]!r}')
-    if not isinstance(stage['num_modules'], int) or stage['num_modules'] < 0:
-        raise ValueError(f'{where} num_modules must be an int >= 0; got {stage["num_modules"]!r}')
-    for key in ('num_blocks', 'num_channels'):
-        numbers, branches = stage[key], stage['num_branches']
-        if (not isinstance(numbers, (list, tuple)) or len(numbers) != branches
-                or not all(isinstance(n, int) and n > 0 for n in numbers)):
-            raise ValueError(f'{where} {key} needs one number per branch, {branches}, '
-                             f'each an int >= 1; got {numbers!r}')
+    for name in (f'stage{i}' for i in (1, 2, 3, 4)):
+        keys(f'{owner}: extra', extra, (name, ), hint='See hrnet_extra()')
+        where, stage = f"{owner}: extra['{name}']", extra[name]
+        keys(where, stage, ('num_modules', 'num_branches', 'block', 'num_blocks', 'num_channels'))
+        one_of(f'{where} block', stage['block'], blocks)
+        whole(f'{where} num_modules', stage['num_modules'], low=0)
+        branches = whole(f'{where} num_branches', stage['num_branches'], low=1)
+        for key in ('num_blocks', 'num_channels'):
+            numbers = stage[key] if isinstance(stage[key], (list, tuple)) else ()
+            require(len(numbers) == branches, f'{where} {key}', f'one number per branch, {branches}',
+                    stage[key])
+            for n in numbers:
+                whole(f'{where} {key}', n, low=1)
+    one_of(f"{owner}: extra['stage1'] num_branches", extra['stage1']['num_branches'], (1, ))
+    one_of(f"{owner}: extra['upsample'] mode",
+           (extra.get('upsample') or {}).get('mode', 'nearest'), ENLARGE)
 
 # %% ../../../nbs/4_models/413_hrnet.ipynb #d22db112
 @MODELS.register_module()
@@ -100,14 +85,13 @@ class HRNet(BaseBackbone):
     default_init = (dict(type='Normal', std=0.001, layer='Conv2d'),
                     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
 
+    @checked
     def __init__(self, extra: dict, in_channels: int = 3, conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None, norm_eval: bool = False, with_cp: bool = False,
                  zero_init_residual: bool = False, frozen_stages: int = -1,
                  init_cfg: dict | list | None = None):
         super().__init__(frozen_stages, norm_eval)
-        check_extra(extra, self.blocks_dict)
-        if not isinstance(in_channels, int) or in_channels < 1:
-            raise ValueError(f'HRNet: in_channels must be an int >= 1; got {in_channels!r}')
+        check_extra(extra, self.blocks_dict, type(self).__name__)
         self.extra, self.in_channels, self.init_cfg = extra, in_channels, init_cfg
         branches = max(extra[f'stage{i}']['num_branches'] for i in (1, 2, 3, 4))
         self.size_divisor = 4 * 2**(branches - 1)

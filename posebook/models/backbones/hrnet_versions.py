@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .base import recompute
 from .hrnet import HRNet, check_extra
 from .residual import Bottleneck, conv_bn, stack_blocks
-from ..layers import BaseModule, ConvModule
+from ..layers import BaseModule, ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/414_hrnet_versions.ipynb #d8bbd671
@@ -42,6 +42,7 @@ class HRFPN(BaseModule):
 
     default_init = (dict(type='Caffe2Xavier', layer='Conv2d'), )
 
+    @checked
     def __init__(self, in_channels: list[int], out_channels: int, num_outs: int = 5,
                  pooling_type: str = 'AVG', conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None, with_cp: bool = False, stride: int = 1,

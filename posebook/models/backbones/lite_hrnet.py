@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, recompute
 from ..layers import (ConvModule, DepthwiseSeparableConvModule, SELayer,
-                                    build_conv_layer, build_norm_layer)
+                                    build_conv_layer, build_norm_layer, checked)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/457_lite_hrnet.ipynb #26fb9680
@@ -236,6 +236,7 @@ class LiteHRNet(BaseBackbone):
     Source: Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021.
     """
 
+    @checked
     def __init__(self, extra: dict, in_channels: int = 3, conv_cfg: dict | None = None,
                  norm_cfg: dict = dict(type='BN'), norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | list | None = (

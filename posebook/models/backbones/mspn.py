@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input
 from .residual import Bottleneck, ResidualBlock
-from ..layers import ConvModule
+from ..layers import ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/456_mspn_rsn.ipynb #7a17d06e
@@ -194,6 +194,7 @@ class MSPN(_MultiStage):
 
     stages_name = 'multi_stage_mspn'
 
+    @checked
     def __init__(self, unit_channels: int = 256, num_stages: int = 4, num_units: int = 4,
                  num_blocks: Sequence[int] = (2, 2, 2, 2), norm_cfg: dict = dict(type='BN'),
                  res_top_channels: int = 64, init_cfg: dict | list | None = _INIT):
@@ -214,6 +215,7 @@ class RSB(ResidualBlock):
 
     expansion = 1
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *,
                  num_steps: int = 4, expand_times: int = 26, res_top_channels: int = 64,
                  **kwargs):
@@ -257,6 +259,7 @@ class RSN(_MultiStage):
 
     stages_name = 'multi_stage_rsn'
 
+    @checked
     def __init__(self, unit_channels: int = 256, num_stages: int = 4, num_units: int = 4,
                  num_blocks: Sequence[int] = (2, 2, 2, 2), num_steps: int = 4,
                  norm_cfg: dict = dict(type='BN'), res_top_channels: int = 64,

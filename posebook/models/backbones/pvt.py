@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .base import BaseBackbone, check_input, check_out_indices
 from .vit import (PatchEmbed, fit_pos_embed, pair, resize_pos_embed,
                                            to_map)
-from ..layers import DropPath, build_activation_layer, build_norm_layer
+from ..layers import DropPath, build_activation_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/463_pvt.ipynb #8271af9f
@@ -130,6 +130,7 @@ class PyramidVisionTransformer(BaseBackbone):
     Source: Wang et al., Pyramid Vision Transformer, ICCV 2021.
     """
 
+    @checked
     def __init__(self, pretrain_img_size: int | Sequence[int] = 224, in_channels: int = 3,
                  embed_dims: int = 64, num_stages: int = 4, num_layers: Sequence[int] = (3, 4, 6, 3),
                  num_heads: Sequence[int] = (1, 2, 5, 8), patch_sizes: Sequence[int] = (4, 2, 2, 2),
@@ -156,7 +157,7 @@ class PyramidVisionTransformer(BaseBackbone):
         self.convert_weights = convert_weights
         self.out_indices = check_out_indices(owner, out_indices, num_stages)
         rates = iter(np.linspace(0, drop_path_rate, sum(num_layers)).tolist())
-        self.layers, size = nn.ModuleList(), pair(pretrain_img_size)
+        self.layers, size = nn.ModuleList(), pair(pretrain_img_size, f'{owner}: pretrain_img_size')
         for i, heads in enumerate(num_heads):
             dims, size = embed_dims * heads, [side // patch_sizes[i] for side in size]
             patches = PatchEmbed(in_channels, dims, patch_sizes[i], strides[i], paddings[i],
@@ -194,6 +195,7 @@ class PyramidVisionTransformerV2(PyramidVisionTransformer):
     Source: Wang et al., PVT v2, Computational Visual Media 2022.
     """
 
+    @checked
     def __init__(self, **kwargs):
         super().__init__(patch_sizes=(7, 3, 3, 3), paddings=(3, 1, 1, 1), use_abs_pos_embed=False,
                          norm_after_stage=True, use_conv_ffn=True, **kwargs)

@@ -8,8 +8,9 @@ __all__ = ['conv_bn', 'ResidualBlock', 'BasicBlock', 'Bottleneck', 'stack_blocks
 # %% ../../../nbs/4_models/411_residual_blocks.ipynb #55e2d542
 from torch import Tensor, nn
 
+from ...checks import one_of, require
 from .base import recompute
-from ..layers import build_conv_layer, build_norm_layer, norm_name
+from ..layers import build_conv_layer, build_norm_layer, checked, norm_name
 
 # %% ../../../nbs/4_models/411_residual_blocks.ipynb #de6cdc31
 def conv_bn(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
@@ -41,18 +42,18 @@ class ResidualBlock(nn.Module):
 
     expansion = 1
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1,
                  with_cp: bool = False, conv_cfg: dict | None = None,
                  norm_cfg: dict | None = None, *, dilation: int = 1,
                  downsample: nn.Module | None = None, style: str = 'pytorch',
                  expansion: int | None = None):
         super().__init__()
-        if style not in ('pytorch', 'caffe'):
-            raise ValueError(f"style must be 'pytorch' or 'caffe'; got {style!r}")
-        self.expansion = expansion or self.expansion
-        if out_channels % self.expansion:
-            raise ValueError(f'{type(self).__name__}: out_channels must be a multiple of '
-                             f'expansion = {self.expansion}; got {out_channels}')
+        owner = type(self).__name__
+        one_of(f'{owner}: style', style, ('pytorch', 'caffe'))
+        self.expansion = self.expansion if expansion is None else expansion
+        require(out_channels % self.expansion == 0, f'{owner}: out_channels',
+                f'a multiple of expansion = {self.expansion}', out_channels)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.mid_channels = out_channels // self.expansion
         self.stride, self.dilation, self.style = stride, dilation, style
@@ -97,6 +98,8 @@ class BasicBlock(ResidualBlock):
     expansion = 1
 
     def make_residual(self) -> None:
+        one_of(f'{type(self).__name__}: expansion', self.expansion, (1, ),
+               'Its two convolutions have one width; a Bottleneck has two')
         self.add_conv(1, self.in_channels, self.mid_channels, 3, stride=self.stride,
                       dilation=self.dilation)
         self.add_conv(2, self.mid_channels, self.out_channels, 3)

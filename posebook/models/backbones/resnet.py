@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .base import BaseBackbone, check_input, check_out_indices
 from .residual import (BasicBlock, Bottleneck, ResidualBlock, conv_bn,
                                                 norm_name, stack_blocks)
-from ..layers import ConvModule
+from ..layers import ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/451_resnets.ipynb #886e8e24
@@ -48,7 +48,8 @@ class ResNet(BaseBackbone):
     stem_kernel, stem_pool, default_init = 7, True, CONV_INIT
     block_options: dict = {}  # of a relative, set before this constructor builds the blocks
 
-    def __init__(self, depth: int, in_channels: int = 3, stem_channels: int = 64,
+    @checked
+    def __init__(self, depth: int | dict, in_channels: int = 3, stem_channels: int = 64,
                  base_channels: int = 64, expansion: int | None = None, num_stages: int = 4,
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  out_indices: Sequence[int] = (3, ), style: str = 'pytorch',
@@ -161,5 +162,6 @@ class ResNetV1d(ResNet):
     Image Classification, CVPR 2019 (ResNet-D).
     """
 
+    @checked
     def __init__(self, depth: int, **kwargs):
         super().__init__(depth, deep_stem=True, avg_down=True, **kwargs)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .residual import Bottleneck, ResidualBlock, conv_bn, norm_name
 from .resnet import ResNet, ResNetV1d
-from ..layers import SELayer, build_conv_layer, build_norm_layer
+from ..layers import SELayer, build_conv_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/452_resnet_relatives.ipynb #f7ec159a
@@ -64,6 +64,7 @@ class ResNeXt(ResNet):
     arch_settings = {depth: (GroupedBottleneck, ResNet.arch_settings[depth][1])
                      for depth in (50, 101, 152)}
 
+    @checked
     def __init__(self, depth: int, groups: int = 32, width_per_group: int = 4, **kwargs):
         self.block_options = dict(self.block_options, groups=groups,
                                   width_per_group=width_per_group,
@@ -102,6 +103,7 @@ class SEResNet(ResNet):
     arch_settings = {depth: (SEBottleneck, ResNet.arch_settings[depth][1])
                      for depth in (50, 101, 152)}
 
+    @checked
     def __init__(self, depth: int, se_ratio: int = 16, **kwargs):
         self.block_options = dict(se_ratio=se_ratio)
         super().__init__(depth, **kwargs)
@@ -111,6 +113,7 @@ class SEResNet(ResNet):
 class SEResNeXt(SEResNet, ResNeXt):
     """ResNeXt with squeeze and excitation: `SEResNet` passes on to `ResNeXt` what is its own."""
 
+    @checked
     def __init__(self, depth: int, groups: int = 32, width_per_group: int = 4, se_ratio: int = 16,
                  **kwargs):
         super().__init__(depth, se_ratio, groups=groups, width_per_group=width_per_group, **kwargs)
@@ -160,6 +163,7 @@ class RegNet(ResNet):
 
     stem_kernel, stem_pool = 3, False
 
+    @checked
     def __init__(self, arch: str | dict, in_channels: int = 3, stem_channels: int = 32,
                  base_channels: int = 32, strides: Sequence[int] = (2, 2, 2, 2),
                  dilations: Sequence[int] = (1, 1, 1, 1), out_indices: Sequence[int] = (3, ),
@@ -254,6 +258,7 @@ class ResNeSt(ResNetV1d):
                      {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),
                       200: (3, 24, 36, 3), 269: (3, 30, 48, 8)}.items()}
 
+    @checked
     def __init__(self, depth: int, groups: int = 1, width_per_group: int = 4, radix: int = 2,
                  reduction_factor: int = 4, avg_down_stride: bool = True, **kwargs):
         self.block_options = dict(groups=groups, width_per_group=width_per_group, radix=radix,

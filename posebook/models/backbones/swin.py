@@ -19,7 +19,7 @@ from .base import (BaseBackbone, check_input, check_out_indices,
 from .hrformer import WindowMSA, from_windows, to_windows
 from .vit import (FFN, PatchEmbed, fit_padding, fit_pos_embed, pair,
                                            resize_pos_embed)
-from ..layers import DropPath, build_norm_layer
+from ..layers import DropPath, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/462_swin.ipynb #3831fd96
@@ -158,6 +158,7 @@ class SwinTransformer(BaseBackbone):
     Source: Liu et al., Swin Transformer, ICCV 2021.
     """
 
+    @checked
     def __init__(self, pretrain_img_size: int | Sequence[int] = 224, in_channels: int = 3,
                  embed_dims: int = 96, patch_size: int = 4, window_size: int = 7,
                  mlp_ratio: float = 4, depths: Sequence[int] = (2, 2, 6, 2),
@@ -183,7 +184,7 @@ class SwinTransformer(BaseBackbone):
         patch_norm_cfg = norm_cfg if patch_norm else None
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, norm_cfg=patch_norm_cfg)
         self.absolute_pos_embed, self.grid = None, tuple(
-            side // patch_size for side in pair(pretrain_img_size))
+            side // patch_size for side in pair(pretrain_img_size, 'SwinTransformer: pretrain_img_size'))
         if use_abs_pos_embed:
             self.absolute_pos_embed = nn.Parameter(
                 torch.zeros(1, self.grid[0] * self.grid[1], embed_dims))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import BaseModule, ConvModule
+from ...checks import Words, require
+from ..layers import BaseModule, ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/460_tcn.ipynb #7d7987a3
@@ -27,6 +28,7 @@ class BasicTemporalBlock(nn.Module):
     Source: Pavllo et al., CVPR 2019, section 3.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, mid_channels: int = 1024,
                  kernel_size: int = 3, dilation: int = 3, dropout: float = 0.25,
                  causal: bool = False, residual: bool = True, use_stride_conv: bool = False,
@@ -36,6 +38,7 @@ class BasicTemporalBlock(nn.Module):
         reach = (kernel_size - 1) * step
         self.first = reach if causal else reach // 2  # the frame that the first answer stands for
         self.stride = kernel_size if use_stride_conv else 1
+        self.in_channels, self.shortest = in_channels, reach + 1
         self.residual = residual
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         self.conv1 = nn.Sequential(ConvModule(in_channels, mid_channels, kernel_size, self.stride,
@@ -47,6 +50,10 @@ class BasicTemporalBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        fits = x.ndim == 3 and x.shape[1] == self.in_channels and x.shape[2] >= self.shortest
+        require(fits, 'BasicTemporalBlock: input', f'(B, {self.in_channels}, T) with T at least '
+                f'{self.shortest}, what one answer reads', Words(tuple(x.shape)),
+                'Pad the sequence by its first and last frame')
         out = self.dropout(self.conv2(self.dropout(self.conv1(x))))
         if not self.residual:
             return out
@@ -72,6 +79,7 @@ class TCN(BaseModule):
     Semi-Supervised Training, CVPR 2019.
     """
 
+    @checked
     def __init__(self, in_channels: int, stem_channels: int = 1024, num_blocks: int = 2,
                  kernel_sizes: Sequence[int] = (3, 3, 3), dropout: float = 0.25,
                  causal: bool = False, residual: bool = True, use_stride_conv: bool = False,
@@ -84,7 +92,7 @@ class TCN(BaseModule):
         if not isinstance(kernel_sizes, Sequence) or len(kernel_sizes) != num_blocks + 1 or \
                 any(k % 2 == 0 for k in kernel_sizes):
             raise ValueError('TCN: kernel_sizes must be odd, one for the first layer and one for each '
-                             f'of {num_blocks} blocks; got {kernel_sizes}')
+                             f'of num_blocks = {num_blocks!r}; got {kernel_sizes}')
         if max_norm is not None and max_norm <= 0:
             raise ValueError(f'TCN: max_norm must be above 0 or None; got {max_norm}')
         self.in_channels, self.max_norm, self.init_cfg = in_channels, max_norm, init_cfg

@@ -14,7 +14,7 @@ from .base import BaseBackbone, check_input
 from .compact import SE_ACTS, InvertedResidual
 from .residual import Bottleneck
 from .resnet import BN, ResNet
-from ..layers import ConvModule
+from ..layers import ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/454_vipnas.ipynb #2dbf861a
@@ -82,6 +82,7 @@ class ViPNAS_ResNet(ResNet):
 
     default_init = SEARCHED_INIT
 
+    @checked
     def __init__(self, depth: int, in_channels: int = 3, num_stages: int = 4,
                  strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1),
                  out_indices: Sequence[int] = (3, ), style: str = 'pytorch',
@@ -135,6 +136,7 @@ class ViPNAS_MobileNetV3(BaseBackbone):
 
     default_init = SEARCHED_INIT
 
+    @checked
     def __init__(self, wid: Sequence = (16, 16, 24, 40, 80, 112, 160),
                  expan: Sequence = (None, 1, 5, 4, 5, 5, 6),
                  dep: Sequence = (None, 1, 4, 4, 4, 4, 4), ks: Sequence = (3, 3, 7, 7, 5, 7, 5),

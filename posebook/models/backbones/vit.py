@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 from .base import BaseBackbone, check_input, check_out_indices
 from .hrformer import WindowMSA
+from ...checks import require
 from ..layers import (DropPath, build_activation_layer, build_conv_layer,
-                                    build_norm_layer)
+                                    build_norm_layer, checked)
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/461_vision_transformers.ipynb #b145ab72
-def pair(value: int | Sequence[int]) -> tuple[int, int]:
+def pair(value: int | Sequence[int], what: str = 'value') -> tuple[int, int]:
     """One number for both sides, or a sequence of one or two: (for height, for width)."""
-    values = (value, ) if isinstance(value, int) else tuple(value)
-    if len(values) not in (1, 2):
-        raise ValueError(f'expected one number or (h, w); got {value}')
+    values = tuple(value) if isinstance(value, Sequence) else (value, )
+    require(len(values) in (1, 2), what, 'one number or (h, w)', value)
     return values[0], values[-1]
 
 
@@ -259,6 +259,7 @@ class VisionTransformer(BaseBackbone):
     Source: Dosovitskiy et al., ICLR 2021; for keypoints: Xu et al., ViTPose, NeurIPS 2022.
     """
 
+    @checked
     def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 224,
                  patch_size: int = 16, in_channels: int = 3,
                  out_indices: int | Sequence[int] = -1, drop_rate: float = 0.,
@@ -284,7 +285,7 @@ class VisionTransformer(BaseBackbone):
         self.out_indices = check_out_indices('VisionTransformer', out_indices, depth)
         patch = dict(kernel_size=patch_size, stride=patch_size, bias=not pre_norm)
         self.patch_embed = PatchEmbed(in_channels, dims, **{**patch, **patch_cfg})
-        self.grid = self.patch_embed.grid(pair(img_size))
+        self.grid = self.patch_embed.grid(pair(img_size, 'VisionTransformer: img_size'))
         self.num_extra_tokens = int(with_cls_token)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims)) if with_cls_token else None
         self.pos_embed = nn.Parameter(torch.zeros(

@@ -10,29 +10,30 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .base import BaseHeatmapHead
-from ..layers import build_conv_layer, build_norm_layer
+from ...checks import WrongKind, one_of, require
+from .base import BaseHeatmapHead, check_width
+from ..layers import build_conv_layer, build_norm_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/431_heatmap_head.ipynb #ac815e50
 DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # kernel -> padding, output_padding: x2
 
 
+def _same_length(name: str, values: Sequence, other: str, others: Sequence) -> None:
+    require(len(values) == len(others), name, f'as many as {other}, {tuple(others)}; both must be '
+            'equally long', tuple(values))
+
+
 def make_deconvs(in_channels: int, out_channels: Sequence[int], kernel_sizes: Sequence[int],
                  groups: Sequence[int] | None = None) -> nn.Sequential:
     """Transposed convolutions with norm and ReLU; each doubles height and width."""
-    if len(out_channels) != len(kernel_sizes):
-        raise ValueError('deconv_out_channels and deconv_kernel_sizes must be equally long; got '
-                         f'{tuple(out_channels)} and {tuple(kernel_sizes)}')
+    _same_length('deconv_kernel_sizes', kernel_sizes, 'deconv_out_channels', out_channels)
     groups = (1, ) * len(out_channels) if groups is None else groups
-    if len(groups) != len(out_channels):
-        raise ValueError('deconv_num_groups and deconv_out_channels must be equally long; got '
-                         f'{tuple(groups)} and {tuple(out_channels)}')
+    _same_length('deconv_num_groups', groups, 'deconv_out_channels', out_channels)
     layers = []
     for channels, kernel, group in zip(out_channels, kernel_sizes, groups):
-        if kernel not in DECONV_PADDING:
-            raise ValueError('deconv_kernel_sizes must be 2, 3 or 4, the kernels that double a '
-                             f'map exactly; got {kernel}')
+        one_of('deconv_kernel_sizes', kernel, sorted(DECONV_PADDING),
+               'These kernels double a map exactly')
         padding, output_padding = DECONV_PADDING[kernel]
         layers += [nn.ConvTranspose2d(in_channels, channels, kernel, stride=2, padding=padding,
                                       output_padding=output_padding, groups=group, bias=False),
@@ -44,9 +45,7 @@ def make_deconvs(in_channels: int, out_channels: Sequence[int], kernel_sizes: Se
 def make_convs(in_channels: int, out_channels: Sequence[int],
                kernel_sizes: Sequence[int]) -> nn.Sequential:
     """Convolutions with norm and ReLU that keep height and width (odd kernels)."""
-    if len(out_channels) != len(kernel_sizes):
-        raise ValueError('conv_out_channels and conv_kernel_sizes must be equally long; got '
-                         f'{tuple(out_channels)} and {tuple(kernel_sizes)}')
+    _same_length('conv_kernel_sizes', kernel_sizes, 'conv_out_channels', out_channels)
     layers = []
     for channels, kernel in zip(out_channels, kernel_sizes):
         layers += [build_conv_layer(None, in_channels, channels, kernel,
@@ -65,12 +64,14 @@ def make_final_layer(in_channels: int, out_channels: int, final_layer: dict | No
     return build_conv_layer(cfg, in_channels, out_channels, kernel_size)
 
 # %% ../../../nbs/4_models/431_heatmap_head.ipynb #8a487cb6
-def last_map(owner: str, feats: Sequence[Tensor]) -> Tensor:
-    """The last of `feats`; `TypeError` for one tensor, whose last would be a single picture's."""
-    if isinstance(feats, Tensor):
-        raise TypeError(f'{owner}: feats must be a tuple or list of features; got one tensor of '
-                        f'shape {tuple(feats.shape)}. Put it into a tuple: (x, ).')
-    return feats[-1]
+def last_map(owner: str, feats: Sequence[Tensor], channels: int | None = None) -> Tensor:
+    """The last of `feats`, checked by `check_width` if `channels` are given.
+
+    `TypeError` for one tensor, whose last would be a single picture's.
+    """
+    require(not isinstance(feats, Tensor), f'{owner}: feats', 'a tuple or list of features', feats,
+            'Put it into a tuple: (x, )', WrongKind)
+    return feats[-1] if channels is None else check_width(owner, feats[-1], channels)
 
 # %% ../../../nbs/4_models/431_heatmap_head.ipynb #0bc58d00
 @MODELS.register_module()
@@ -93,6 +94,7 @@ class HeatmapHead(BaseHeatmapHead):
 
     deconv_num_groups: Sequence[int] | None = None  # a subclass may group its deconvolutions
 
+    @checked
     def __init__(self, in_channels: int | Sequence[int], out_channels: int,
                  deconv_out_channels: Sequence[int] | None = (256, 256, 256),
                  deconv_kernel_sizes: Sequence[int] | None = (4, 4, 4),
@@ -103,7 +105,7 @@ class HeatmapHead(BaseHeatmapHead):
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         self.in_channels, self.out_channels = in_channels, out_channels
-        width = in_channels if isinstance(in_channels, int) else in_channels[-1]
+        self.width = width = in_channels if isinstance(in_channels, int) else in_channels[-1]
         self.deconv_layers = self.conv_layers = nn.Identity()
         if deconv_out_channels:
             self.deconv_layers = make_deconvs(width, deconv_out_channels,
@@ -117,5 +119,5 @@ class HeatmapHead(BaseHeatmapHead):
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """A tuple of feature maps -> heatmaps (B, K, H, W) made from the last one."""
-        x = last_map(type(self).__name__, feats)
+        x = last_map(type(self).__name__, feats, self.width)
         return self.final_layer(self.conv_layers(self.deconv_layers(x)))

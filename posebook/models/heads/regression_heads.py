@@ -15,24 +15,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...evaluation.functional.keypoint_eval import keypoint_pck_accuracy
+from ...checks import Words, one_of, require
 from .base import BaseHead, to_numpy
 from .heatmap_head import HeatmapHead, last_map, make_final_layer
 from ..tta import flip_coordinates, flip_heatmaps, resolve_shift
+from ..layers import checked
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData
 
 # %% ../../../nbs/4_models/433_regression_heads.ipynb #dee42804
 def check_channels(owner: str, in_channels: int) -> int:
     """`in_channels`; `ValueError` unless it is one whole number above 0."""
-    if not isinstance(in_channels, int) or in_channels < 1:
-        raise ValueError(f'{owner}: in_channels must be one number, the channels of the last '
-                         f'feature map, which is the one it reads; got {in_channels!r}')
+    require(isinstance(in_channels, int) and in_channels > 0, f'{owner}: in_channels',
+            'one number, the channels of the last feature map, which is the one it reads',
+            in_channels)
     return in_channels
 
 # %% ../../../nbs/4_models/433_regression_heads.ipynb #5ff72d59
 def coordinate_accuracy(coords: Tensor, labels: Tensor, weights: Tensor) -> float:
     """PCK of fractions (B, K, 2) at 0.05 of the sides, where the weights (B, K) are above 0."""
+    from posebook.evaluation.functional.keypoint_eval import keypoint_pck_accuracy
     side = np.ones((len(coords), 2), np.float32)
     return keypoint_pck_accuracy(to_numpy(coords), to_numpy(labels), to_numpy(weights) > 0, 0.05,
                                  side)[1]
@@ -55,6 +57,7 @@ class RegressionHead(BaseHead):
 
     per_joint = 2  # numbers of the linear layer for each keypoint
 
+    @checked
     def __init__(self, in_channels: int, num_joints: int,
                  loss: dict | nn.Module = dict(type='SmoothL1Loss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
@@ -66,10 +69,9 @@ class RegressionHead(BaseHead):
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         x = torch.flatten(last_map(type(self).__name__, feats), 1)
-        if x.shape[1] != self.in_channels:
-            raise ValueError(f'{type(self).__name__}: in_channels={self.in_channels}, but the '
-                             f'features {tuple(feats[-1].shape)} have {x.shape[1]} numbers each. '
-                             'neck=dict(type="GlobalAveragePooling") pools maps to (B, C).')
+        require(x.shape[1] == self.in_channels, f'{type(self).__name__}: in_channels',
+                f'{x.shape[1]}, what the features {tuple(feats[-1].shape)} have', self.in_channels,
+                'neck=dict(type="GlobalAveragePooling") pools maps to (B, C)')
         return self.fc(x).reshape(-1, self.num_joints, self.per_joint)
 
     def flip_back(self, outputs: Tensor, meta: dict, test_cfg: dict) -> Tensor:
@@ -101,6 +103,7 @@ class RLEHead(RegressionHead):
 
     per_joint = 4
 
+    @checked
     def __init__(self, in_channels: int, num_joints: int,
                  loss: dict | nn.Module = dict(type='RLELoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
@@ -140,6 +143,7 @@ class IntegralRegressionHead(BaseHead):
     Integral Pose Regression, ICCV 2021 (debias).
     """
 
+    @checked
     def __init__(self, in_channels: int, in_featuremap_size: tuple[int, int], num_joints: int,
                  debias: bool | str = False, beta: float = 1.0,
                  deconv_out_channels: Sequence[int] | None = (256, 256, 256),
@@ -152,8 +156,7 @@ class IntegralRegressionHead(BaseHead):
         super().__init__(loss, decoder, init_cfg)
         owner = type(self).__name__
         self.in_channels = check_channels(owner, in_channels)
-        if debias not in (True, False, 'exact'):
-            raise ValueError(f"{owner}: debias must be True, False or 'exact'; got {debias!r}")
+        one_of(f'{owner}: debias', debias, (True, False, 'exact'))
         self.num_joints, self.debias, self.beta = num_joints, debias, beta
         self.heatmap_size = tuple(s * 2**len(deconv_out_channels or ()) for s in in_featuremap_size)
         self.simplebaseline_head = None
@@ -173,12 +176,11 @@ class IntegralRegressionHead(BaseHead):
     def logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (B, K, h, w) before the softmax."""
         maps = self.simplebaseline_head(feats) if self.simplebaseline_head is not None else \
-            self.final_layer(last_map(type(self).__name__, feats))
-        if tuple(maps.shape[:1:-1]) != self.heatmap_size:
-            raise ValueError(
-                f'{type(self).__name__}: its maps are (w, h) = {tuple(maps.shape[:1:-1])}, and by '
-                f'in_featuremap_size they should be {self.heatmap_size}'
-                + '. Did you swap w and h?' * (tuple(maps.shape[2:]) == self.heatmap_size))
+            self.final_layer(last_map(type(self).__name__, feats, self.in_channels))
+        got = tuple(maps.shape[:1:-1])
+        require(got == self.heatmap_size, f'{type(self).__name__}: its maps',
+                f'(w, h) = {self.heatmap_size} by in_featuremap_size', Words(got),
+                'Did you swap w and h?' * (got[::-1] == self.heatmap_size))
         return maps
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -238,6 +240,7 @@ class DSNTHead(IntegralRegressionHead):
     Source: Nibali et al., Numerical Coordinate Regression with CNNs, arXiv 2018.
     """
 
+    @checked
     def __init__(self, in_channels: int, in_featuremap_size: tuple[int, int], num_joints: int,
                  lambda_t: int = -1, debias: bool | str = False, beta: float = 1.0,
                  deconv_out_channels: Sequence[int] | None = (256, 256, 256),

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...checks import keys, one_of, require
 from .simcc_head import BaseSimCCHead, bins_of, check_featuremap
-from ..layers import DropPath, build_activation_layer
+from ..layers import DropPath, build_activation_layer, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/435_rtmcc_head.ipynb #0426f1d0
@@ -61,18 +62,17 @@ class RTMCCBlock(nn.Module):
     RTMPose, 2023, section 3.3.
     """
 
+    @checked
     def __init__(self, num_token: int, in_token_dims: int, out_token_dims: int,
                  expansion_factor: float = 2, s: int = 128, eps: float = 1e-5,
                  dropout_rate: float = 0., drop_path: float = 0., attn_type: str = 'self-attn',
                  act_fn: str = 'SiLU', bias: bool = False, use_rel_bias: bool = True,
                  pos_enc: bool = False):
         super().__init__()
-        if attn_type != 'self-attn':
-            raise ValueError(f"RTMCCBlock: attn_type must be 'self-attn'; got {attn_type!r}")
-        if act_fn not in ('SiLU', 'ReLU'):
-            raise ValueError(f"RTMCCBlock: act_fn must be 'SiLU' or 'ReLU'; got {act_fn!r}")
-        if s < 1 or s % 2 and pos_enc:
-            raise ValueError(f'RTMCCBlock: s must be at least 1, and even for pos_enc; got {s}')
+        one_of('RTMCCBlock: attn_type', attn_type, ('self-attn', ))
+        one_of('RTMCCBlock: act_fn', act_fn, ('SiLU', 'ReLU'))
+        require(s > 0 and not (s % 2 and pos_enc), 'RTMCCBlock: s',
+                'at least 1, and even for pos_enc', s)
         wide = int(in_token_dims * expansion_factor)
         self.num_token, self.sizes, self.pos_enc = num_token, (wide, wide, s), pos_enc
         self.ln = ScaleNorm(in_token_dims, eps)
@@ -133,6 +133,7 @@ class RTMCCHead(BaseSimCCHead):
     Source: Jiang et al., RTMPose, 2023, section 3.3.
     """
 
+    @checked
     def __init__(self, in_channels: int | Sequence[int], out_channels: int,
                  input_size: tuple[int, int], in_featuremap_size: tuple[int, int],
                  simcc_split_ratio: float = 2.0, final_layer_kernel_size: int = 1,
@@ -142,15 +143,12 @@ class RTMCCHead(BaseSimCCHead):
                  loss: dict | nn.Module = dict(type='KLDiscretLoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
-        if isinstance(in_channels, (list, tuple)):
-            raise ValueError('RTMCCHead: in_channels must be one number, of the last map; got '
-                             f'{tuple(in_channels)}. Select a map with a FeatureMapProcessor.')
-        if final_layer_kernel_size % 2 == 0:
-            raise ValueError('RTMCCHead: final_layer_kernel_size must be odd, or the map would '
-                             f'change its size; got {final_layer_kernel_size}')
-        gau = dict(gau_cfg)
-        if 'hidden_dims' not in gau:
-            raise ValueError(f"RTMCCHead: gau_cfg needs 'hidden_dims'; got {sorted(gau)}")
+        require(not isinstance(in_channels, (list, tuple)), 'RTMCCHead: in_channels',
+                'one number, of the last map', in_channels,
+                'Select a map with a FeatureMapProcessor')
+        require(final_layer_kernel_size % 2, 'RTMCCHead: final_layer_kernel_size',
+                'odd, or the map would change its size', final_layer_kernel_size)
+        gau = dict(keys('RTMCCHead: gau_cfg', gau_cfg, ('hidden_dims', )))
         hidden = gau.pop('hidden_dims')
         self.in_channels, self.out_channels = in_channels, out_channels
         self.input_size, self.in_featuremap_size = tuple(input_size), tuple(in_featuremap_size)
@@ -167,7 +165,7 @@ class RTMCCHead(BaseSimCCHead):
 
     def tokens(self, feats: Any) -> Tensor:
         """The last feature map -> what each keypoint has to say, (B, K, hidden_dims)."""
-        check_featuremap('RTMCCHead', feats[-1], self.in_featuremap_size)
+        check_featuremap('RTMCCHead', feats[-1], self.in_featuremap_size, self.in_channels)
         return self.mlp(self.final_layer(feats[-1]).flatten(2))
 
     def forward(self, feats: Any) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...evaluation.functional.keypoint_eval import simcc_pck_accuracy
-from .base import BaseHead, to_numpy
+from ...checks import Words, number, one_of, require, size_wh
+from .base import BaseHead, check_width, to_numpy
 from .heatmap_head import make_final_layer
 from ..tta import flip_vectors
+from ..layers import checked
 from ...registry import MODELS
 from ...structures import InstanceData, PixelData
 
@@ -49,20 +51,22 @@ class BaseSimCCHead(BaseHead):
 
     def check_targets(self, outputs: tuple, targets: tuple) -> None:
         got, wanted = ([rows.shape[-1] for rows in both] for both in (outputs, targets))
-        if got != wanted:
-            raise ValueError(f'{type(self).__name__}: its rows of x and y have {got} bins, the '
-                             f'targets {wanted}: head and codec need the same input_size (w, h) '
-                             'and simcc_split_ratio')
+        require(got == wanted, f'{type(self).__name__}: its rows of x and y',
+                f'of {wanted} bins as the targets', Words(got),
+                'Head and codec need the same input_size (w, h) and simcc_split_ratio')
         super().check_targets(outputs, targets)
 
     def accuracy(self, outputs: tuple, targets: tuple, weights: Tensor) -> float:
         """PCK of the rows' maxima at 0.05 of the input's sides."""
+        from posebook.evaluation.functional.keypoint_eval import simcc_pck_accuracy
         return simcc_pck_accuracy(to_numpy(outputs), to_numpy(targets), self.simcc_split_ratio,
                                   to_numpy(weights) > 0)[1]
 
     def pred_fields(self, outputs: tuple, instances: list[InstanceData]) -> list[PixelData]:
         """Pictures (K, Wy, Wx), y row times x row; the rows go into the instances."""
-        x, y = (get_simcc_normalized(rows.detach()) for rows in outputs)
+        sigma = np.unique(getattr(self.decoder, 'sigma', ()))  # MMPose divides by a single one
+        sigma = float(sigma[0]) if len(sigma) == 1 else None
+        x, y = (get_simcc_normalized(rows.detach(), sigma) for rows in outputs)
         for i, instance in enumerate(instances):
             instance.keypoint_x_labels = to_numpy(x[i])[None]
             instance.keypoint_y_labels = to_numpy(y[i])[None]
@@ -71,19 +75,18 @@ class BaseSimCCHead(BaseHead):
 
 def bins_of(owner: str, input_size: Sequence[int], split_ratio: float) -> tuple[int, int]:
     """(Wx, Wy), the numbers of bins; raises ValueError unless input_size is (w, h)."""
-    if len(input_size) != 2 or split_ratio <= 0:
-        raise ValueError(f'{owner}: input_size must be (w, h) and simcc_split_ratio above 0; got '
-                         f'{tuple(input_size)} and {split_ratio}')
-    return tuple(int(side * split_ratio) for side in input_size)
+    number(f'{owner}: simcc_split_ratio', split_ratio, above=0)
+    return tuple(int(side * split_ratio) for side in size_wh(f'{owner}: input_size', input_size))
 
 
-def check_featuremap(owner: str, feature: Tensor, size: Sequence[int]) -> None:
-    """Raise ValueError unless the map is as large as in_featuremap_size (w, h) says."""
+def check_featuremap(owner: str, feature: Tensor, size: Sequence[int],
+                     channels: int | None = None) -> Tensor:
+    """The map, if it is as large as in_featuremap_size (w, h) says, with `channels` if given."""
     got = tuple(feature.shape[:1:-1])
-    if got != tuple(size):
-        raise ValueError(f'{owner}: in_featuremap_size (w, h) says {tuple(size)} but the features '
-                         f'are {got}: input_size divided by the stride of the backbone'
-                         + '. Did you swap w and h?' * (got == tuple(size)[::-1]))
+    require(got == tuple(size), f'{owner}: in_featuremap_size (w, h)', f'{got}, the size of the '
+            'features: input_size divided by the stride of the backbone', tuple(size),
+            'Did you swap w and h?' * (got == tuple(size)[::-1]))
+    return feature if channels is None else check_width(owner, feature, channels)
 
 # %% ../../../nbs/4_models/434_simcc_head.ipynb #db72339a
 @MODELS.register_module()
@@ -102,6 +105,7 @@ class SimCCHead(BaseSimCCHead):
     Source: Li et al., SimCC: a Simple Coordinate Classification Perspective, ECCV 2022.
     """
 
+    @checked
     def __init__(self, in_channels: int | Sequence[int], out_channels: int,
                  input_size: tuple[int, int], in_featuremap_size: tuple[int, int],
                  simcc_split_ratio: float = 2.0, deconv_type: str = 'heatmap',
@@ -114,14 +118,13 @@ class SimCCHead(BaseSimCCHead):
                  loss: dict | nn.Module = dict(type='KLDiscretLoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
-        if deconv_type not in ('heatmap', 'vipnas'):
-            raise ValueError("SimCCHead: deconv_type must be 'heatmap' or 'vipnas'; "
-                             f'got {deconv_type!r}')
+        one_of('SimCCHead: deconv_type', deconv_type, ('heatmap', 'vipnas'))
         self.in_channels, self.out_channels = in_channels, out_channels
         self.input_size, self.in_featuremap_size = tuple(input_size), tuple(in_featuremap_size)
         self.simcc_split_ratio = simcc_split_ratio
         bins_x, bins_y = bins_of('SimCCHead', input_size, simcc_split_ratio)
         self.deconv_head, times = None, 1
+        self.width = width = in_channels if isinstance(in_channels, int) else in_channels[-1]
         if deconv_out_channels:
             times = 2**len(deconv_out_channels)
             groups = dict(deconv_num_groups=deconv_num_groups) if deconv_type == 'vipnas' else {}
@@ -134,7 +137,6 @@ class SimCCHead(BaseSimCCHead):
         else:
             if conv_out_channels:
                 warnings.warn('SimCCHead: without deconvolutions conv_out_channels has no effect')
-            width = in_channels if isinstance(in_channels, int) else in_channels[-1]
             self.final_layer = make_final_layer(width, out_channels, final_layer)
         cells = in_featuremap_size[0] * in_featuremap_size[1] * times**2
         self.mlp_head_x, self.mlp_head_y = nn.Linear(cells, bins_x), nn.Linear(cells, bins_y)
@@ -142,7 +144,7 @@ class SimCCHead(BaseSimCCHead):
 
     def forward(self, feats: Any) -> tuple[Tensor, Tensor]:
         """A tuple of feature maps, of which the last one counts -> rows of x and of y."""
-        check_featuremap('SimCCHead', feats[-1], self.in_featuremap_size)
+        check_featuremap('SimCCHead', feats[-1], self.in_featuremap_size, self.width)
         maps = self.deconv_head(feats) if self.deconv_head is not None else \
             self.final_layer(feats[-1])
         cells = maps.flatten(2)  # (B, K, h * w)

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import BaseHeatmapHead, gather_targets
+from .base import BaseHeatmapHead, check_width, gather_targets
 from .heatmap_head import HeatmapHead, make_deconvs, make_final_layer
-from ..layers import ConvModule, DepthwiseSeparableConvModule
+from ..layers import ConvModule, DepthwiseSeparableConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #bc2664d0
@@ -99,6 +99,7 @@ class CPMHead(BaseStageHead):
     Source: Wei et al., Convolutional Pose Machines, CVPR 2016; Newell et al., ECCV 2016.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, num_stages: int,
                  deconv_out_channels: Sequence[int] | None = None,
                  deconv_kernel_sizes: Sequence[int] | None = None,
@@ -126,7 +127,7 @@ class CPMHead(BaseStageHead):
         if len(feats) != self.num_stages:
             raise ValueError(f'CPMHead: num_stages is {self.num_stages}, but the backbone gives '
                              f'{len(feats)} maps')
-        return [last(deconv(x)) for x, deconv, last in
+        return [last(deconv(check_width('CPMHead', x, self.in_channels))) for x, deconv, last in
                 zip(feats, self.multi_deconv_layers, self.multi_final_layers)]
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #115bda16
@@ -191,7 +192,8 @@ class MSPNHead(BaseStageHead):
                     dict(type='Normal', std=0.01, layer='Linear'),
                     dict(type='Constant', val=1, layer='BatchNorm2d'))
 
-    def __init__(self, num_stages: int = 4, num_units: int = 4, out_shape: tuple = (64, 48),
+    @checked
+    def __init__(self, num_stages: int = 4, num_units: int = 4, out_shape: tuple[int, int] = (64, 48),
                  unit_channels: int = 256, out_channels: int = 17, use_prm: bool = False,
                  norm_cfg: dict = dict(type='BN'), level_indices: Sequence[int] = (),
                  loss: dict | nn.Module | list = dict(type='KeypointMSELoss',
@@ -202,7 +204,7 @@ class MSPNHead(BaseStageHead):
         if len(level_indices) != count:
             raise ValueError(f'MSPNHead: level_indices needs a level for each of num_stages * '
                              f'num_units = {count} answers; got {list(level_indices)}')
-        self.num_stages, self.num_units = num_stages, num_units
+        self.num_stages, self.num_units, self.unit_channels = num_stages, num_units, unit_channels
         self.out_channels, self.level_indices = out_channels, list(level_indices)
         self.set_loss(loss)
         self.predict_layers = nn.ModuleList(
@@ -215,7 +217,9 @@ class MSPNHead(BaseStageHead):
         if [len(stage) for stage in feats] != [self.num_units] * self.num_stages:
             raise ValueError(f'MSPNHead: needs {self.num_stages} stages of {self.num_units} maps; '
                              f'got {[len(stage) for stage in feats]}')
-        return [layer(x) for layer, x in zip(self.predict_layers, (x for s in feats for x in s))]
+        maps = [check_width('MSPNHead', x, self.unit_channels, 'unit_channels')
+                for stage in feats for x in stage]
+        return [layer(x) for layer, x in zip(self.predict_layers, maps)]
 
 # %% ../../../nbs/4_models/432_stage_heads.ipynb #f1e2e146
 @MODELS.register_module()
@@ -226,6 +230,7 @@ class ViPNASHead(HeatmapHead):
     CVPR 2021.
     """
 
+    @checked
     def __init__(self, in_channels: int | Sequence[int], out_channels: int,
                  deconv_out_channels: Sequence[int] | None = (144, 144, 144),
                  deconv_kernel_sizes: Sequence[int] | None = (4, 4, 4),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseHead, to_numpy
-from ..layers import initialize
+from ..layers import checked, initialize
 from ..tta import average, flip_visibility
 from ...registry import MODELS
 
@@ -34,6 +34,7 @@ class VisPredictHead(BaseHead):
         init_cfg: of the visibility's layer; see `posebook.models.layers.initialize`.
     """
 
+    @checked
     def __init__(self, pose_cfg: dict | nn.Module,
                  loss: dict | nn.Module = dict(type='BCELoss', use_target_weight=False,
                                                use_sigmoid=True),

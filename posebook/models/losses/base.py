@@ -13,6 +13,8 @@ import numbers
 import torch
 from torch import Tensor, nn
 
+from ..layers import checked
+
 # %% ../../../nbs/4_models/420_loss_base.ipynb #b68a12f0
 def check_tensor(name: str, x: Tensor) -> Tensor:
     """`x` if it is a tensor; raises TypeError naming the argument otherwise."""
@@ -121,6 +123,7 @@ class BaseLoss(nn.Module):
 
     weigh_error = False
 
+    @checked
     def __init__(self, use_target_weight: bool | None = False, loss_weight: float = 1.,
                  reduction: str = 'mean'):
         super().__init__()

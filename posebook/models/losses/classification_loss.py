@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .base import (BaseLoss, check_axes, check_number, check_pair,
                                          check_tensor, drop_unweighted)
+from ..layers import checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/424_classification_loss.ipynb #44bf3dfd
@@ -26,6 +27,7 @@ class BCELoss(BaseLoss):
         use_sigmoid: True: outputs *are* probabilities (a sigmoid has been used); False: logits.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.,
                  reduction: str = 'mean', use_sigmoid: bool = False):
         super().__init__(use_target_weight, loss_weight, reduction)
@@ -51,6 +53,7 @@ class VariFocalLoss(BaseLoss):
     Source: Zhang et al., VarifocalNet, CVPR 2021, equation 2.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.,
                  reduction: str = 'mean', alpha: float = 0.75, gamma: float = 2.0):
         super().__init__(use_target_weight, loss_weight, reduction)
@@ -88,6 +91,7 @@ class KLDiscretLoss(BaseLoss):
     Source: Li et al., SimCC, ECCV 2022; Jiang et al., RTMPose, 2023.
     """
 
+    @checked
     def __init__(self, beta: float = 1.0, label_softmax: bool = False, label_beta: float = 10.0,
                  use_target_weight: bool = True, mask: list[int] | None = None,
                  mask_weight: float = 1.0):
@@ -132,6 +136,7 @@ class JSDiscretLoss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, use_target_weight: bool = True, size_average: bool = True):
         super().__init__(use_target_weight)
         self.size_average = size_average
@@ -161,6 +166,7 @@ class InfoNCELoss(BaseLoss):
     Source: van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018.
     """
 
+    @checked
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
         super().__init__(loss_weight=loss_weight)
         self.temperature = check_number('temperature', temperature, above=0)

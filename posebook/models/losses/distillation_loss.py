@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import check_axes, check_pair, expand_weight
+from ..layers import checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/426_distillation_loss.ipynb #3374bd8c
@@ -32,6 +33,7 @@ class KDLoss(nn.Module):
     Workshops 2023, section 3.1.
     """
 
+    @checked
     def __init__(self, name: str, use_this: bool, weight: float = 1.0,
                  use_target_weight: bool = False):
         super().__init__()
@@ -64,6 +66,7 @@ class FeaLoss(nn.Module):
     Source: Yang et al., 2023, equation 1.
     """
 
+    @checked
     def __init__(self, name: str, use_this: bool, student_channels: int, teacher_channels: int,
                  alpha_fea: float = 0.00007):
         super().__init__()

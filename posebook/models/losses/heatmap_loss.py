@@ -13,6 +13,7 @@ from torch import Tensor
 from .base import (BaseLoss, check_axes, check_choice, check_number,
                                          check_pair, check_tensor, drop_unweighted,
                                          similarity_loss)
+from ..layers import checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/421_heatmap_loss.ipynb #f164b5ee
@@ -73,6 +74,7 @@ class KeypointMSELoss(BaseLoss):
         loss_weight: factor of the result.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, skip_empty_channel: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -123,6 +125,7 @@ class KeypointOHKMMSELoss(HeatmapLoss):
     Source: Chen et al., Cascaded Pyramid Network, CVPR 2018, section 3.2.2.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, topk: int = 8, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
         if not isinstance(topk, int) or topk < 1:
@@ -151,6 +154,7 @@ class CombinedTargetMSELoss(HeatmapLoss):
     Source: Huang et al., The Devil Is in the Details (UDP), CVPR 2020.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
 
@@ -191,6 +195,7 @@ class AdaptiveWingLoss(HeatmapLoss):
     Source: Wang et al., Adaptive Wing Loss for Robust Face Alignment, ICCV 2019.
     """
 
+    @checked
     def __init__(self, alpha: float = 2.1, omega: float = 14, epsilon: float = 1,
                  theta: float = 0.5, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -223,6 +228,7 @@ class FocalHeatmapLoss(KeypointMSELoss):
     Source: Law and Deng, CornerNet, ECCV 2018, equation 1.
     """
 
+    @checked
     def __init__(self, alpha: int = 2, beta: int = 4, use_target_weight: bool = False,
                  skip_empty_channel: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, skip_empty_channel, loss_weight)
@@ -254,6 +260,7 @@ class MLECCLoss(BaseLoss):
     Source: Lu et al., RTMO, CVPR 2024.
     """
 
+    @checked
     def __init__(self, reduction: str = 'mean', mode: str = 'log',
                  use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight, reduction)

@@ -8,6 +8,7 @@ __all__ = ['MultipleLossWrapper', 'CombinedLoss']
 # %% ../../../nbs/4_models/425_loss_wrappers.ipynb #f0ba1c6e
 from torch import Tensor, nn
 
+from ..layers import checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/425_loss_wrappers.ipynb #9c46d75b
@@ -19,6 +20,7 @@ class MultipleLossWrapper(nn.Module):
         losses: configs, or losses that are built already.
     """
 
+    @checked
     def __init__(self, losses: list):
         super().__init__()
         if not isinstance(losses, (list, tuple)):
@@ -50,6 +52,7 @@ class CombinedLoss(nn.ModuleDict):
         losses: name -> config, or a loss that is built already.
     """
 
+    @checked
     def __init__(self, losses: dict):
         super().__init__()
         if not isinstance(losses, dict):

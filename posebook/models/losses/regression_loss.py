@@ -16,6 +16,7 @@ from torch import Tensor
 from .base import (BaseLoss, check_choice, check_number, check_pair,
                                          check_tensor, drop_unweighted, reduce_loss,
                                          similarity_loss)
+from ..layers import checked
 from ...registry import MODELS
 from ...structures.bbox import bbox_overlaps
 
@@ -32,6 +33,7 @@ class L1Loss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, reduction: str = 'mean', use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight, reduction)
@@ -50,6 +52,7 @@ class MSELoss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
 
@@ -68,6 +71,7 @@ class SmoothL1Loss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
 
@@ -88,6 +92,7 @@ class SoftWeightSmoothL1Loss(BaseLoss):
         loss_weight: factor of the result.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, supervise_empty: bool = True,
                  beta: float = 1., loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -119,6 +124,7 @@ class WingLoss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, omega: float = 10., epsilon: float = 2., use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -154,6 +160,7 @@ class SoftWingLoss(BaseLoss):
     weigh_error = True
     reduce = WingLoss.reduce
 
+    @checked
     def __init__(self, omega1: float = 2., omega2: float = 20., epsilon: float = 0.5,
                  use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -179,6 +186,7 @@ class MPJPELoss(BaseLoss):
 
     weigh_error = True
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
 
@@ -198,6 +206,7 @@ class MPJPEVelocityJointLoss(BaseLoss):
     Source: Zhu et al., MotionBERT, ICCV 2023.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, loss_weight: float = 1.,
                  lambda_scale: float = 0.5, lambda_3d_velocity: float = 20.):
         super().__init__(use_target_weight, loss_weight)
@@ -240,6 +249,7 @@ class BoneLoss(BaseLoss):
     Source: Pavllo et al., 3D human pose estimation in video, CVPR 2019, section 4.
     """
 
+    @checked
     def __init__(self, joint_parents: list[int], use_target_weight: bool = False,
                  loss_weight: float = 1.):
         super().__init__(use_target_weight, loss_weight)
@@ -286,6 +296,7 @@ class IoULoss(BaseLoss):
     Source: Yu et al., UnitBox, ACM Multimedia 2016.
     """
 
+    @checked
     def __init__(self, reduction: str = 'mean', mode: str = 'log', eps: float = 1e-16,
                  loss_weight: float = 1.):
         super().__init__(None, loss_weight, reduction)
@@ -325,6 +336,7 @@ class OKSLoss(BaseLoss):
     Source: Maji et al., YOLO-Pose, CVPR Workshops 2022.
     """
 
+    @checked
     def __init__(self, metainfo: dict | str | None = None, reduction: str = 'mean',
                  mode: str = 'linear', eps: float = 1e-8, norm_target_weight: bool = False,
                  loss_weight: float = 1., *, skip_empty: bool = False):
@@ -333,7 +345,7 @@ class OKSLoss(BaseLoss):
         self.eps, self.norm_target_weight = eps, norm_target_weight
         self.skip_empty = skip_empty
         if metainfo is not None:
-            from posebook.datasets.metainfo import parse_pose_metainfo
+            from posebook.structures.metainfo import parse_pose_metainfo
             if not isinstance(metainfo, dict):
                 metainfo = dict(from_file=metainfo)
             sigmas = parse_pose_metainfo(metainfo)['sigmas']

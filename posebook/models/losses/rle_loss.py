@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .base import (BaseLoss, check_choice, check_number, check_pair,
                                          check_tensor)
+from ..layers import checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/423_rle_loss.ipynb #1101b073
@@ -97,6 +98,7 @@ class RLELoss(BaseLoss):
         min_sigma: what sigma is at least, in fractions of the input.
     """
 
+    @checked
     def __init__(self, use_target_weight: bool = False, size_average: bool = True,
                  residual: bool = True, q_distribution: str = 'laplace', *,
                  min_sigma: float = 1e-4):

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import BaseModule, ConvModule
+from ...checks import one_of
+from ..layers import BaseModule, ConvModule, checked
 from ...registry import MODELS
 
 # %% ../../../nbs/4_models/470_necks.ipynb #5e3b7acb
@@ -47,6 +48,7 @@ class FeatureMapProcessor(BaseModule):
         align_corners: of both resizings, see `torch.nn.functional.interpolate`.
     """
 
+    @checked
     def __init__(self, select_index: int | Sequence[int] | None = None, concat: bool = False,
                  scale_factor: float = 1.0, apply_relu: bool = False,
                  align_corners: bool = False):
@@ -98,6 +100,7 @@ class ChannelMapper(BaseModule):
             change nothing.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int, kernel_size: int = 3,
                  conv_cfg: dict | None = None, norm_cfg: dict | None = None,
                  act_cfg: dict | None = dict(type='ReLU'), num_outs: int | None = None,
@@ -106,6 +109,7 @@ class ChannelMapper(BaseModule):
                                                      distribution='uniform')):
         super().__init__()
         check_channels('ChannelMapper', in_channels)
+        one_of('ChannelMapper: bias', bias, (True, False, 'auto'))
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg, bias=bias)
         self.in_channels, self.init_cfg = tuple(in_channels), init_cfg
         self.convs = nn.ModuleList(

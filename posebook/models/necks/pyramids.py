@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.cspnext import CSPLayer
-from ..layers import BaseModule, ConvModule, DepthwiseSeparableConvModule
+from ...checks import keys
+from ..layers import BaseModule, ConvModule, DepthwiseSeparableConvModule, checked
 from .maps import check_channels, check_maps
 from ...registry import MODELS
 
@@ -34,6 +35,7 @@ class FPN(BaseModule):
     Source: Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int, num_outs: int,
                  start_level: int = 0, end_level: int = -1, add_extra_convs: bool | str = False,
                  relu_before_extra_convs: bool = False, no_norm_on_lateral: bool = False,
@@ -54,11 +56,12 @@ class FPN(BaseModule):
         if not used or end > len(in_channels) or num_outs < len(used) or \
                 (end < len(in_channels) and num_outs != len(used)):
             raise ValueError(f'FPN: num_outs={num_outs} does not fit start_level={start_level}, '
-                             f'end_level={end_level} and {len(in_channels)} inputs: {len(used)} are '
+                             f'end_level={end_level} and {len(in_channels)} in_channels: {len(used)} are '
                              'used, and more maps can be made behind the last one only')
         self.in_channels, self.levels, self.num_outs = tuple(in_channels), (start_level, end), num_outs
         self.source = 'on_input' if add_extra_convs is True else add_extra_convs
         self.relu_before_extra_convs = relu_before_extra_convs
+        keys('FPN: upsample_cfg', upsample_cfg, (), ('mode', 'scale_factor', 'align_corners', 'antialias'))
         self.upsample_cfg, self.init_cfg = dict(upsample_cfg), init_cfg
         cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg, inplace=False)
         lateral = dict(cfgs, norm_cfg=None if no_norm_on_lateral else norm_cfg)
@@ -108,6 +111,7 @@ class CSPNeXtPAFPN(BaseModule):
     Source: Liu et al., Path Aggregation Network, CVPR 2018; Lyu et al., RTMDet, 2022.
     """
 
+    @checked
     def __init__(self, in_channels: Sequence[int], out_channels: int | None,
                  out_indices: Sequence[int] = (0, 1, 2), num_csp_blocks: int = 3,
                  use_depthwise: bool = False, expand_ratio: float = 0.5,

@@ -85,7 +85,7 @@ class TopdownPoseEstimator(BaseModule):
         self.train_cfg, self.test_cfg = dict(train_cfg or {}), dict(test_cfg or {})
         self.init_cfg, self.metainfo = init_cfg, None
         if metainfo is not None:
-            from posebook.datasets.metainfo import parse_pose_metainfo
+            from posebook.structures.metainfo import parse_pose_metainfo
             self.metainfo = deepcopy(parse_pose_metainfo(metainfo))
 
     def data_preprocess(self, data: dict, training: bool | None = None) -> dict:

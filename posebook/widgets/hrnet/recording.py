@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...datasets.synthetic import data_samples_dir
+from ...book.places import data_samples_dir
 from ...models import HRNet, PoseDataPreprocessor, hrnet_extra
 from ...structures import PoseDataSample
 from ...structures.spaces import Spaces

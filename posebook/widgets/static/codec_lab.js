@@ -18,11 +18,17 @@ const LEAST = 0.01; // the shortest colour scale, in input pixels
 
 const fill = (on) => on.fillRect(0, 0, 4000, 4000); // all of a panel
 
+/** The name in the menu of the codec that a config describes. */
+const kindOf = ({ presets, picks }, config) => (config ? Object.keys(presets).find((kind) =>
+  Object.entries(picks[kind]).every(([key, value]) => config[key] === value)) : 'none');
+
 /** One side: what the kernel said last (`now`), its codec's config, and the selected point in its crop. */
 const sideOf = (store, name) => ({
   store, name, memory: {}, shown: {},
   get now() { return store.answer?.[name]; },
   get config() { return store.state[name]; },
+  /** Whether the selected point has a label. */
+  get labelled() { return !!store.scene.visible[store.state.selected]; },
   get point() { return apply(this.now.matrix, store.state.keypoints[store.state.selected]); },
   /** The one output pixel that the point is in. */
   get cell() { return this.point.map((v, i) => Math.floor(v / this.now.step[i] + 0.5)); },
@@ -32,9 +38,13 @@ const sideOf = (store, name) => ({
     return [1 / sx, 0, -cx, 0, 1 / sy, -cy];
   },
   /** The name of its codec in the menu. */
-  get kind() {
-    return this.config ? Object.keys(store.scene.presets).find((kind) =>
-      Object.entries(store.scene.picks[kind]).every(([key, value]) => this.config[key] === value)) : 'none';
+  get kind() { return kindOf(store.scene, this.config); },
+  /** What its controls are reset to: what Python set, or with another codec that one's preset. */
+  get first() {
+    const first = store.first[name];
+    if (kindOf(store.scene, first) === this.kind || !this.config) return first;
+    const { input_size, heatmap_size } = this.config, preset = store.scene.presets[this.kind];
+    return { ...preset, input_size, ...preset.heatmap_size && { heatmap_size } };
   },
 });
 
@@ -116,9 +126,9 @@ function drawCrop(ctx, side, panel) {
   polygon(ctx, rectangle(-0.5, -0.5, size[0] - 0.5, size[1] - 0.5).map((p) => apply(view, p)));
   rimmed(ctx, COLOR.input, 1);
   drawPose(ctx, points, scene, 0.4);
-  if (now.target.kind === 'numbers') drawNumbers(ctx, panel, now.target);
-  if (now.decoded) diamond(ctx, apply(view, now.decoded.input));
-  ring(ctx, points[state.selected], panel.focused());
+  if (now.target.numbers) drawNumbers(ctx, panel, now.target);
+  if (now.decoded && !side.store.stale) diamond(ctx, apply(view, now.decoded.input));
+  if (side.labelled) ring(ctx, points[state.selected], panel.focused());
   put(panel.caption, `x ${fixed(side.point).replace(', ', '  y ')}`);
 }
 
@@ -166,11 +176,12 @@ function paintSurface(on, { store, now, toPixel, shown: { surface, values } }, v
   values.forEach((v, i) => { if (v === NONE) on.fillRect(x + (i % n) * s, y + Math.floor(i / n) * s, s + 1, s + 1); });
 }
 
-function drawPixel(ctx, { now, point, toPixel }, panel) {
+function drawPixel(ctx, { now, point, toPixel, labelled, store }, panel) {
   const { view } = panel, place = mul(view, toPixel), at = apply(place, point);
   polygon(ctx, rectangle(-0.5, -0.5, 0.5, 0.5).map((p) => apply(view, p)));
   rimmed(ctx, '#fff', 1.5);
-  if (now.decoded) {
+  if (!labelled) return;
+  if (now.decoded && !store.stale) {
     const back = apply(place, now.decoded.input);
     ctx.beginPath();
     ctx.moveTo(...at);
@@ -253,27 +264,30 @@ const keysOf = (side, fine) => ({
 
 // ---- the page
 
+// key, lowest, highest, step, text
+const RANGES = [['sigma', 0.25, 6, 0.25, 'sigma (map px)'], ['radius_factor', 0.01, 0.15, 0.005],
+  ['blur_kernel_size', 1, 31, 2], ['kernel_size', 1, 31, 2], ['simcc_split_ratio', 1, 6, 0.5],
+  ['bin_sigma', 0.5, 20, 0.5, 'sigma (bins)'], ['label_smooth_weight', 0, 0.9, 0.05, 'smooth weight']];
+const CHECKS = [['unbiased', 'unbiased (DARK)', 'bumps on the exact point'],
+  ['use_dark', 'use_dark', 'decode between the bins'], ['normalize', 'normalize', 'each row adds up to 1']];
+
 const sideHtml = (side) => html`<section class="pb-side" data-side="${side}">
-  <div class="pb-controls">${select('codec', `${side} codec`)}${select('heatmap_size', 'heatmap_size (w, h)')}
-    ${range('sigma', 0.25, 6, 0.25, 'sigma (map px)')}${range('radius_factor', 0.01, 0.15, 0.005)}
-    ${range('blur_kernel_size', 1, 31, 2)}${range('kernel_size', 1, 31, 2)}
-    ${range('simcc_split_ratio', 1, 6, 0.5)}${range('bin_sigma', 0.5, 20, 0.5, 'sigma (bins)')}
-    ${range('label_smooth_weight', 0, 0.9, 0.05, 'smooth weight')}
-    <div class="pb-checks">${check('unbiased', 'unbiased (DARK)', 'bumps on the exact point')}
-    ${check('use_dark', 'use_dark', 'decode between the bins')}
-    ${check('normalize', 'normalize', 'each row adds up to 1')}</div></div>
+  <div class="pb-controls">${select('codec', `${side} codec`)}
+    ${select('heatmap_size', 'heatmap_size (w, h)', `${side} heatmap_size (w, h)`)}
+    ${RANGES.map(([key, low, high, step, text = key]) => range(key, low, high, step, text, `${side} ${text}`))}
+    <div class="pb-checks">${CHECKS.map(([key, text, title]) => check(key, text, title, `${side} ${text}`))}</div></div>
   <div class="pb-pair">${panelHtml(side, 'input space', 'Arrows move the keypoint by an input pixel, '
-    + 'with Shift by ten. Escape: leave.', 'input')}
+    + 'with Shift by ten. Escape: leave.', 'input', { said: `${side} codec, input space` })}
   <div class="pb-column">${panelHtml(`${side}_map`, 'error', 'One output pixel. Arrows move the keypoint by a tenth of it, '
-    + 'with Shift by all of it.', 'output')}
+    + 'with Shift by all of it.', 'output', { said: `${side} codec, error` })}
     <div class="pb-ramp"><span>0</span><i></i><output></output></div>
-    ${facts(html`<i class="pb-mark"></i>decode(encode(x))`, ['input', 'input error'], ['image', 'image error'],
-      ['decoded', 'decoded'], ['over', 'mean, max'])}</div></div>
+    <div class="pb-owed">${facts(html`<i class="pb-mark"></i>decode(encode(x))`, ['input', 'input error'], ['image', 'image error'],
+      ['decoded', 'decoded'], ['over', 'mean, max'])}</div></div></div>
   <div class="pb-code"><pre tabindex="0" aria-label="${side} codec as code" data-lm-suppress-shortcuts="true"></pre>
-    <button type="button">copy as code</button></div></section>`;
+    <button type="button" aria-label="copy the ${side} codec as code">copy as code</button></div></section>`;
 
 const PAGE = html`<div class="pb-sides">${SIDES.map(sideHtml)}</div>
-<div class="pb-controls pb-shared">${select('selected', 'keypoint')}${range('noise', 0, 0.5, 0.01, 'noise / height')}
+<div class="pb-controls pb-shared">${select('selected', 'keypoint')}${range('noise', 0, 0.5, 0.01, 'noise (heights)')}
   ${range('seed', 0, 20, 1, 'noise, draw')}<div class="pb-checks">
   ${check('same_scale', 'same scale', 'of both errors')}${RESET}</div></div>`;
 
@@ -288,9 +302,9 @@ function changed({ store: { scene: { presets }, state }, config, memory }, key, 
 }
 
 /** The state of a side as its controls want it. */
-function controlsOf({ store, config, kind }) {
-  const sigma = [config?.sigma ?? 1].flat()[0];
-  return { ...store.scene.blank, ...config, codec: kind, sigma, bin_sigma: sigma };
+function controlsOf({ store, config, kind, name }, of = config) {
+  const sigma = [of?.sigma ?? 1].flat()[0], codec = of === config ? kind : kindOf(store.scene, store.first[name]);
+  return { ...store.scene.blank, ...of, codec, sigma, bin_sigma: sigma };
 }
 
 function choicesOf({ store: { scene, state }, config, name }) {
@@ -307,13 +321,13 @@ function copy(pre, button) {
   navigator.clipboard?.writeText(pre.textContent).then(() => put(button, 'copied'), () => {});
 }
 
-function showSide({ store: { scene, state }, now, shown }, find, fact) {
+function showSide({ now, shown, labelled }, find, fact) {
   const { code, decoded: d, surface: { mean, max } } = now;
   const px = (v) => (v < 0.0005 ? '< 0.001 px' : `${v.toFixed(v < 0.1 ? 3 : 2)} px`);
   put(find('pre'), code);
-  put(find('button'), 'copy as code');
+  put(find('.pb-code button'), 'copy as code');
   put(find('.pb-ramp output'), px(shown.top));
-  put(fact.input, d ? px(d.error_input) : scene.visible[state.selected] ? 'nothing comes back' : 'no label');
+  put(fact.input, d ? px(d.error_input) : labelled ? 'nothing comes back' : 'no label');
   put(fact.image, d ? px(d.error_image) : '–');
   put(fact.decoded, d ? fixed(d.input) : '–');
   put(fact.over, mean === null ? '–' : max < 0.0005 ? px(max) : `${px(mean).slice(0, -3)}, ${px(max)}`);
@@ -338,11 +352,12 @@ function buildSide(root, side, { say, signal }) {
   listenToPointer(pixel, pixelPointer(side, pixel, say), signal);
   listenToKeys(store, crop, root, keysOf(side, false), say, signal);
   listenToKeys(store, pixel, root, keysOf(side, true), say, signal);
-  const controls = createControls({ get state() { return controlsOf(side); } }, section, (key, value) => {
+  const controlled = { get state() { return controlsOf(side); }, get first() { return controlsOf(side, side.first); } };
+  const controls = createControls(controlled, section, (key, value) => {
     store.change({ [name]: changed(side, key, value) });
     say();
   }, signal);
-  find('button').addEventListener('click', () => copy(find('pre'), find('button')), { signal });
+  find('.pb-code button').addEventListener('click', () => copy(find('pre'), find('.pb-code button')), { signal });
   let config, now; // nothing is written twice in a drag
   const follow = () => {
     if (config !== side.config) {
@@ -369,7 +384,7 @@ function build(store, root, tools) {
   };
   const spoken = () => store.sides.filter((side) => side.now).map(({ name, now: { point, decoded: d } }) =>
     `${name}: point at ${fixed(point)}, ${d ? `decoded at ${fixed(d.input)}, error ${d.error_input.toFixed(2)} input pixels`
-      : 'nothing comes back'}`).join('. ');
+      : store.scene.visible[store.state.selected] ? 'nothing comes back' : 'no label'}`).join('. ');
   return { panels: built.flatMap((side) => side.panels), follow, spoken };
 }
 

@@ -204,7 +204,8 @@ function probeAt(store, p) {
 
 function pointerOf(store, panel, say) {
   return {
-    press() {
+    press(p) {
+      probeAt(store, apply(invert(toPanel(store, panel)), p)); // a finger has not hovered
       const k = current(store);
       if (k === null) return;
       choose(store, k);

@@ -1,6 +1,6 @@
 import {
-  apply, bytesOf, createControls, createPanel, createWidget, cross, diamond, drawPicture, facts, factsOf, invert,
-  label, listenToKeys, listenToPointer, mark, paintHeatmap, panelHtml, put, range, RESET, rimmed, select,
+  apply, bytesOf, createControls, createPanel, createWidget, cross, diamond, drawPicture, facts, factsOf, fillWith, html,
+  invert, label, listenToKeys, listenToPointer, mark, paintHeatmap, panelHtml, put, range, RESET, rimmed, select,
 } from './canvas.js';
 
 // HRNetExplorer: what is its own. The diagram is an SVG, so that themes reach it; its places, all maps and all
@@ -23,32 +23,32 @@ function toggle(store, { name, kind }) {
 
 function lineHtml(store, { name, place: [x1, y1, x2, y2] }, on) {
   const cut = isCut(store, name), share = store.answer?.heat[name]?.[0] ?? 0;
-  const line = (kind, width) => `<path class="${kind}" d="M${x1} ${y1}L${x2} ${y2}" stroke-width="${width}"/>`;
-  return `${on && line(on, 5)}${line(cut ? 'gone' : 'wire', cut ? 1.8 : 1)}
-    ${share > 0.004 && !cut ? line('heat', 1 + 6 * Math.sqrt(share)) : ''}
-    ${cut ? `<path class="cross" d="M${(x1 + x2) / 2 - 5} ${(y1 + y2) / 2 - 5}l10 10m0 -10l-10 10"/>` : ''}`;
+  const line = (kind, width) => html`<path class="${kind}" d="M${x1} ${y1}L${x2} ${y2}" stroke-width="${width}"/>`;
+  return html`${on && line(on, 5)}${line(cut ? 'gone' : 'wire', cut ? 1.8 : 1)}
+    ${share > 0.004 && !cut && line('heat', 1 + 6 * Math.sqrt(share))}
+    ${cut && html`<path class="cross" d="M${(x1 + x2) / 2 - 5} ${(y1 + y2) / 2 - 5}l10 10m0 -10l-10 10"/>`}`;
 }
 
 function boxHtml({ answer }, { name, kind, place: [x, y, x2, y2] }, on) {
   const [w, h] = [x2 - x, y2 - y], [share, text] = answer?.heat[name] ?? [0, ''], url = answer?.urls[name];
-  const rect = (kinds, grow) => `<rect class="${kinds}" x="${x - grow}" y="${y - grow}" rx="3" width="${w + 2 * grow}"
-    height="${h + 2 * grow}"/>`;
-  const write = (words, kinds, dx, dy) => `<text class="${kinds}" x="${x + dx}" y="${y + dy}">${words}</text>`;
-  if (kind === 'sum') return `${on && rect(on, 3)}${rect('sum', 0)}${write('+', '', w / 2, h / 2)}${write(text, 'share', w + 4, h + 9)}`;
-  return `${on && rect(on, 3)}${rect('box', 0)}${kind === 'branch' ? '' : write(name, '', w / 2, -9)}
-    ${url ? `<image href="${url}" x="${x}" y="${y}" width="${w}" height="${h}" preserveAspectRatio="none"/>` : ''}
-    ${text && `<rect class="bar" x="${x}" y="${y2 + 3}" width="${Math.max(1, share * w)}" height="5"/>
-    ${write(text, 'share', w, h + 14)}`}`;
+  const rect = (kinds, grow) => html`<rect class="${kinds}" x="${x - grow}" y="${y - grow}" rx="3"
+    width="${w + 2 * grow}" height="${h + 2 * grow}"/>`;
+  const write = (words, kinds, dx, dy) => html`<text class="${kinds}" x="${x + dx}" y="${y + dy}">${words}</text>`;
+  if (kind === 'sum') return [on && rect(on, 3), rect('sum', 0), write('+', '', w / 2, h / 2), write(text, 'share', w + 4, h + 9)];
+  return [on && rect(on, 3), rect('box', 0), kind !== 'branch' && write(name, '', w / 2, -9),
+    url && html`<image href="${url}" x="${x}" y="${y}" width="${w}" height="${h}" preserveAspectRatio="none"/>`,
+    text && [html`<rect class="bar" x="${x}" y="${y2 + 3}" width="${Math.max(1, share * w)}" height="5"/>`,
+      write(text, 'share', w, h + 14)]];
 }
 
 function diagramHtml(store) {
   const { scene: { parts }, state, hover } = store, nodes = parts.filter((p) => !p.source);
-  const on = ({ name }) => (name === state.selected ? 'on' : name === hover ? 'over' : '');
+  const on = ({ name }) => (name === state.selected ? 'on' : name === hover && 'over');
   const lines = parts.filter((p) => p.source).sort((p, q) => !!on(p) - !!on(q));
   const rows = Object.values(Object.fromEntries(nodes.map((p) => [p.row, p])));
-  return rows.map(({ row, place }) =>
-    `<text class="row" x="2" y="${(place[1] + place[3]) / 2}">stride ${4 * 2 ** row}</text>`).join('')
-    + lines.map((p) => lineHtml(store, p, on(p))).join('') + nodes.map((p) => boxHtml(store, p, on(p))).join('');
+  return html`${rows.map(({ row, place }) =>
+    html`<text class="row" x="2" y="${(place[1] + place[3]) / 2}">stride ${4 * 2 ** row}</text>`)}
+    ${lines.map((p) => lineHtml(store, p, on(p)))}${nodes.map((p) => boxHtml(store, p, on(p)))}`;
 }
 
 /** How far a point is from a line. */
@@ -71,7 +71,7 @@ function partAt({ scene: { parts } }, [x, y]) {
 /** A panel as canvas.js has them, but on an SVG. */
 function createDiagram(store, root, say, signal) {
   const svg = root.querySelector('svg'), [width] = store.scene.diagram_size;
-  const panel = { name: 'network', canvas: svg, width: 0 };
+  const panel = { name: 'network', canvas: svg, store, width: 0 };
   let drawnAs, shown;
   const scale = () => svg.getBoundingClientRect().width / width;
   const at = (p) => partAt(store, p.map((v) => v / scale()));
@@ -83,7 +83,7 @@ function createDiagram(store, root, say, signal) {
     const key = [store.hover, selected, cuts, store.answer?.id].join();
     if (key === drawnAs) return;
     drawnAs = key;
-    svg.innerHTML = diagramHtml(store);
+    fillWith(svg, diagramHtml(store));
     svg.classList.toggle('changed', store.state.shade === 'change');
   };
   const show = () => {
@@ -257,12 +257,12 @@ function createTerms(store, root, say, signal) {
     if (key === drawnAs) return;
     drawnAs = key;
     put(title, sum ? `sum of branch ${parts[sum].row}: its terms by size` : 'a sum: choose a branch or a +');
-    list.innerHTML = scene.parts.filter((p) => sum && p.target === sum).map(({ name, source, words }) => {
+    fillWith(list, html`${scene.parts.filter((p) => sum && p.target === sum).map(({ name, source, words }) => {
       const share = answer?.signal[name] ?? 0, cut = isCut(store, name);
-      return `<button data-part="${name}" aria-pressed="${name === state.selected}" class="${cut && 'gone'}">
-        <b>${parts[source].row}</b><span>${words.split(': ')[1]}</span><i style="width:${60 * share}px"></i>
-        <em>${cut ? 'cut' : `${Math.round(100 * share)}%`}</em></button>`;
-    }).join('');
+      return html`<button type="button" data-part="${name}" aria-pressed="${name === state.selected ? 'true' : 'false'}"
+        class="${cut && 'gone'}"><b>${parts[source].row}</b> <span>${words.split(': ')[1]}</span>
+        <i style="width:${60 * share}px"></i> <em>${cut ? 'cut' : `${Math.round(100 * share)}%`}</em></button>`;
+    })}`);
     if (held) list.querySelector('[aria-pressed=true]')?.focus();
   };
 }
@@ -276,25 +276,32 @@ const LISTS = {
 };
 const PROBE = 'Arrows: probe.';
 
-const pageOf = ({ ends, joints, summary, diagram_size: [w, h] }) => `<figure class="pb-net pb-panel">
-<figcaption><b>network</b> <span>${summary}</span><output></output></figcaption>
-<svg tabindex="0" role="application" data-lm-suppress-shortcuts="true" viewBox="0 0 ${w} ${h}" style="--w:${w}px"
-  aria-label="Network. Arrows: along paths, up and down. X: cut a path. Escape: leave."></svg></figure>
-<div class="pb-panels">${panelHtml('picture', 'selected', PROBE, 'input')}
-  ${panelHtml('channels', 'channels', 'Arrows: choose. M: mean.')}
-  ${panelHtml('before', 'nothing cut', PROBE, 'output')}${panelHtml('after', 'with cuts', PROBE, 'output')}</div>
-<div class="pb-controls">${select('shade', 'bars show')}${select('reduce', 'selected: picture of')}
-  ${joints.length ? select('joint', 'heatmap') : ''}${select('view', 'with cuts: show')}${range('opacity', 0, 1, 0.01)}
-  <div class="pb-checks"><button type="button" class="pb-cut"></button>
-    <button type="button" class="pb-heal">restore all</button>${RESET}</div></div>
+const effectOf = ({ ends, joints }) => html`<div class="pb-effect">
+  <div class="pb-outputs">${panelHtml('before', 'nothing cut', PROBE, 'output')}
+    ${panelHtml('after', 'with cuts', PROBE, 'output')}</div>
+  <div class="pb-cuts"><button type="button" class="pb-cut"></button>
+    <button type="button" class="pb-heal">restore all</button></div>
+  <div class="pb-facts">${facts('changed by the cuts', ...ends.map((_, i) => [`end${i}`, `output ${i}`]),
+    ...joints.length ? [['heat', 'heatmaps'], ['shift', 'keypoints'], ['farthest', 'farthest']] : [])}</div></div>`;
+
+/** The network and what a cut does stand side by side: whatever is clicked on, its effect is in sight. */
+const pageOf = (scene) => html`<div class="pb-scene"><p class="pb-note pb-owed"></p>
+<figure class="pb-net pb-panel"><figcaption><b>network</b> <span>${scene.summary}</span><output aria-live="off"></output></figcaption>
+<svg class="pb-owed" tabindex="0" role="application" data-lm-suppress-shortcuts="true" viewBox="0 0 ${scene.diagram_size.join(' ')}"
+  style="--w:${scene.diagram_size[0]}px" aria-label="Network. Arrows: along paths, up and down. X: cut a path. Escape: leave."></svg></figure>
+${effectOf(scene)}</div>
+<div class="pb-lower"><div class="pb-panels">${panelHtml('picture', 'selected', PROBE, 'input pb-owed')}
+  ${panelHtml('channels', 'channels', 'Arrows: choose. M: mean.', 'channels pb-owed')}</div>
 <div class="pb-facts">${facts('selected', ['given', 'in'], ['made', 'out'], ['params', 'parameters'], ['macs', 'MACs'],
-    ['prefix', 'state_dict'])}
-  <section class="pb-terms"><h4></h4><div></div></section>
-  ${facts('changed by the cuts', ...ends.map((_, i) => [`end${i}`, `output ${i}`]),
-    ...joints.length ? [['heat', 'heatmaps'], ['shift', 'keypoints'], ['farthest', 'farthest']] : [])}</div>`;
+    ['prefix', 'state_dict'])}<section class="pb-terms"><h4></h4><div></div></section></div></div>
+<div class="pb-controls">${select('shade', 'bars show')}${select('reduce', 'selected: picture of')}
+  ${scene.joints.length > 0 && select('joint', 'heatmap')}${select('view', 'with cuts: show')}${range('opacity', 0, 1, 0.01)}
+  <div class="pb-checks"><button type="button" class="pb-copy" title="This is a copy of your model, which is not touched."
+    >copy the weights again</button>${RESET}</div></div>`;
 
 function build(store, root, { say, signal }) {
-  const { joints } = store.scene, fact = factsOf(root), [cut, heal] = root.querySelectorAll('.pb-cut, .pb-heal');
+  const { joints } = store.scene, fact = factsOf(root), [cut, heal, copy] = root.querySelectorAll('.pb-cut, .pb-heal, .pb-copy');
+  const note = root.querySelector('.pb-note');
   const over = (name, key, title) => createOver(store, root, name, () => store.answer?.[key], title, say, signal);
   const picture = over('picture', 'map', () => {
     const { answer, state: { reduce, channel } } = store, map = answer?.map;
@@ -302,17 +309,19 @@ function build(store, root, { say, signal }) {
   });
   const panels = [createDiagram(store, root, say, signal), picture, createChannels(store, root, say, signal),
     over('before', 'before', () => ''),
-    over('after', 'after', () => `cuts: ${store.state.cuts.length}`)];
+    over('after', 'after', () => '')];
   const followControls = createControls(store, root, (key, value) => store.change({ [key]: value }), signal);
   const followTerms = createTerms(store, root, say, signal);
   const lists = { ...LISTS, joint: [[-1, 'all: maximum'], ...joints.map((name, k) => [k, name])] };
   cut.addEventListener('click', () => { toggle(store, chosen(store)); say(); }, { signal });
   heal.addEventListener('click', () => { store.change({ cuts: [] }); say(); }, { signal });
+  copy.addEventListener('click', () => { store.change({ copies: store.state.copies + 1 }); say(); }, { signal });
   const follow = () => {
     const part = chosen(store), texts = { ...part.texts, ...store.answer?.texts };
     followControls(lists);
     followTerms();
     for (const key of Object.keys(fact)) put(fact[key], texts[key] ?? '–');
+    put(note, texts.note ?? '');
     cut.disabled = part.kind !== 'fuse';
     heal.disabled = !store.state.cuts.length;
     put(cut, cut.disabled ? 'to cut: choose a path into a +'

@@ -1,13 +1,12 @@
 import {
-  DECODED, apply, bytesOf, createControls, createPanel, createWidget, diamond, facts, factsOf, fixed, invert,
-  label, listenToKeys, listenToPointer, paintHeatmap, panelHtml, put, range, RESET, rimmed, ring, select, write,
+  DECODED, apply, bytesOf, createControls, createPanel, createWidget, diamond, facts, factsOf, fixed, html, invert,
+  label, listenToKeys, listenToPointer, paintHeatmap, panelHtml, put, range, RESET, rimmed, ring, select, textScale, write,
 } from './canvas.js';
 
 // LossExplorer: what is its own. No loss is computed here: values, gradients, landscapes and densities come
 // from the kernel. Here a point is moved, and what came is drawn.
 
 const CROP = 96, LEVELS = 14, FIELD = 10, RAY = 49, GRID = 81;
-const STRIDE = 8; // input pixels that "one step downhill" goes where the loss is steepest
 const NIGHT = '#12141f';
 
 const floatsOf = ({ buffer, byteOffset, byteLength }) =>
@@ -44,7 +43,7 @@ function received(store, { landscape, curves, pixels, flow }, sent) {
   const key = [sent.loss, sent.unit, sent.sigma, sent.step, sent.height].join();
   if (shown.key !== key) {
     const values = bytesOf(landscape.values), { n } = landscape;
-    Object.assign(shown, { key, field: floatsOf(landscape.field), steepest: landscape.steepest,
+    Object.assign(shown, { key, field: floatsOf(landscape.field), reach: landscape.reach,
       surface: paintHeatmap(values, [n, n], shown.surface, 'viridis'), lines: contours(values, n) });
   }
   shown.table = floatsOf(curves.table);
@@ -85,10 +84,10 @@ function arrow(ctx, [x, y], [dx, dy], color, width) {
   rimmed(ctx, color, width);
 }
 
-/** The step that the gradient asks for, `reach` long where the loss is steepest. */
-function stepOf({ shown: { steepest } }, [gx, gy], reach) {
-  const by = reach / Math.max(steepest, 1e-12), most = Math.hypot(gx, gy) * by;
-  const cut = most > reach ? reach / most : 1;
+/** What the gradient asks for, as an arrow: `longest` where the field near the truth is steepest, and never more. */
+function stepOf({ shown: { reach } }, [gx, gy], longest) {
+  const by = longest / Math.max(reach, 1e-12), most = Math.hypot(gx, gy) * by;
+  const cut = most > longest ? longest / most : 1;
   return [-gx * by * cut, -gy * by * cut];
 }
 
@@ -104,7 +103,7 @@ function plus(ctx, [x, y]) {
 function paintPlane(on, { shown }, { view }) {
   night(on);
   if (!shown) return;
-  const n = shown.surface.width, cell = ((CROP - 1) / (n - 1)) * view[0], [x, y] = apply(view, [0, 0]);
+  const n = shown.surface.width, cell = (CROP / (n - 1)) * view[0], [x, y] = apply(view, [0, 0]);
   on.fillStyle = '#440154'; // the lowest of viridis, which lets what is below shine through
   on.fillRect(0, 0, 4000, 4000);
   on.drawImage(shown.surface, x - cell / 2, y - cell / 2, n * cell, n * cell);
@@ -117,6 +116,14 @@ function paintPlane(on, { shown }, { view }) {
   on.stroke();
 }
 
+/** The way that steps downhill have come, while the point is where the last one led. */
+function drawTrail(ctx, { trail, state }, view) {
+  if (!trail || `${trail.at(-1)}` !== `${state.point}`) return;
+  ctx.beginPath();
+  for (const p of trail) ctx.lineTo(...apply(view, p));
+  rimmed(ctx, '#fff', 1.5, [4, 3]);
+}
+
 function createPlane(store, root) {
   const panel = createPanel(store, root, 'plane', {
     size: () => [CROP, CROP],
@@ -125,7 +132,8 @@ function createPlane(store, root) {
     draw(ctx, { view, width, caption }) {
       const { state, scene, answer } = store, at = apply(view, state.point);
       plus(ctx, apply(view, scene.truth));
-      if (answer) {
+      drawTrail(ctx, store, view);
+      if (answer && !store.stale) {
         arrow(ctx, at, stepOf(store, answer.slope, 0.2 * width), DECODED, 3);
         label(ctx, short(answer.value), at, width);
       }
@@ -136,38 +144,63 @@ function createPlane(store, root) {
   return panel;
 }
 
-/** Two plots, values above and lengths of gradients below, each curve on its own scale. */
-function paintCurves(on, { shown, state, scene }, { width, height }) {
+/** Places, moved as little as may be, in their order, to be `gap` apart from `low` to `high`. */
+function spread(places, gap, low, high) {
+  const order = places.map((_, i) => i).sort((i, j) => places[i] - places[j]), n = places.length, moved = [];
+  const step = Math.min(gap, (high - low) / Math.max(n - 1, 1));
+  let last = low;
+  order.forEach((i, k) => {
+    last = Math.min(Math.max(last, places[i] - k * step), high - (n - 1) * step);
+    moved[i] = last + k * step;
+  });
+  return moved;
+}
+
+/** One curve in a plot: where its point i is. Values go from their lowest to their highest, lengths from 0. */
+function placesOf(values, row, { left, right, bottom, tall }) {
+  const low = row ? 0 : Math.min(...values), high = Math.max(...values);
+  return (i) => [left + (right - left) * (i / (RAY - 1)), bottom - tall * ((values[i] - low) / Math.max(high - low, 1e-12))];
+}
+
+/** Two plots, values above and lengths of gradients below; each curve is labelled at its end, the chosen one on top. */
+function paintCurves(on, { shown, state, scene }, { canvas, width, height }) {
   night(on);
   if (!shown) return [];
-  const at = [], left = 12, right = width - 12, tall = height / 2 - 40, line = Math.min(14, tall / 9.5);
-  [['loss: 0 at the truth, 1 at most', 22], ['pull: length of the gradient, 1 at most', height / 2 + 16]].forEach(([title, top], row) => {
-    const bottom = top + tall + 8;
-    write(on, title, left, top - 8, 11);
+  const k = Math.min(textScale({ canvas }), Math.max(1, width / 330)), left = 12, right = width - Math.min(width * 0.36, 108 * k), tall = height / 2 - 26 - 17 * k;
+  const { names } = shown, order = names.filter((name) => name !== state.loss).concat(state.loss), at = [];
+  [['loss: lowest to highest', 14 + 12 * k], ['pull: length of the gradient', height / 2 + 12 * k]].forEach(([title, top], row) => {
+    const frame = { left, right, bottom: top + tall + 6, tall };
+    write(on, title, left, top - 8, 11 * k);
     Object.assign(on, { strokeStyle: 'rgba(255,255,255,.25)', lineWidth: 1 });
     on.strokeRect(left, top, right - left, tall + 8);
-    shown.names.forEach((name, l) => {
-      const values = shown.table.subarray((2 * l + row) * RAY).subarray(0, RAY), own = name === state.loss;
-      const low = row ? 0 : values[0], high = Math.max(...values);
-      const place = (i) => [left + (right - left) * (i / (RAY - 1)),
-        bottom - tall * Math.max(-0.1, Math.min(1.08, (values[i] - low) / Math.max(high - low, 1e-12)))];
+    const table = names.map((_, l) => shown.table.subarray((2 * l + row) * RAY).subarray(0, RAY));
+    const places = table.map((values) => placesOf(values, row, frame));
+    // of curves that end alike, the one that runs higher is labelled higher
+    const ends = places.map((place) => place(RAY - 1)[1] + 1e-3 * place(RAY / 2 - 0.5)[1]);
+    const heights = spread(ends, 13 * k, top + 4, top + tall + 6);
+    for (const name of order) {
+      const l = names.indexOf(name), own = name === state.loss, place = places[l];
+      if (l < 0) continue;
       on.beginPath();
       for (let i = 0; i < RAY; i++) on.lineTo(...place(i));
-      on.lineWidth = own ? 3.5 : 1.4;
-      on.strokeStyle = scene.colors[name];
-      on.globalAlpha = own ? 1 : 0.75;
+      Object.assign(on, { lineWidth: own ? 3.5 : 1.5, strokeStyle: scene.colors[name], fillStyle: scene.colors[name] });
+      on.setLineDash(scene.dashes[name]);
       on.stroke();
-      on.globalAlpha = 1;
+      on.beginPath();
+      on.moveTo(...place(RAY - 1));
+      on.lineTo(right + 12, heights[l]);
+      on.lineWidth = own ? 1.5 : 0.7;
+      on.stroke();
+      on.setLineDash([]);
+      on.font = `${own ? 800 : 500} ${10 * k}px system-ui, sans-serif`;
+      on.textBaseline = 'middle';
+      on.fillText(name.replace('Loss', ''), right + 15, heights[l], width - right - 17);
       if (own) at.push((d) => place(Math.min(RAY - 1, Math.round(d))));
-      if (row) return;
-      on.font = `600 ${line - (own ? 1 : 3)}px system-ui, sans-serif`;
-      on.fillStyle = scene.colors[name];
-      on.fillText(name.replace('Loss', ''), left + 8, top + line * (l + 0.9));
-    });
+    }
   });
   for (const d of [0, 12, 24, 36, 48]) {
     const text = d < 48 ? `${d}` : '48 px';
-    write(on, text, left + (right - left) * (d / 48) - (d ? 6 * text.length : 0), height - 8, 11);
+    write(on, text, left + (right - left) * (d / 48) - (d ? 6 * k * text.length : 0), height - 8, 11 * k);
   }
   return at;
 }
@@ -209,10 +242,11 @@ const DETAIL = {
         arrow(on, apply(view, p), stepOf(store, field.subarray(2 * i), 0.1 * width), '#9fd8ff', 1.6);
       }
     },
-    draw(ctx, { state, scene }, { view }) {
+    draw(ctx, store, { view }) {
+      const { state, scene } = store;
       plus(ctx, apply(view, scene.truth));
       ring(ctx, apply(view, state.point));
-      return 'longest near the truth';
+      return `longest: ${short(store.shown.reach)} a px`;
     } },
   heatmaps: { title: 'pixel by pixel', space: 'output', size: 24,
     paint(on, { shown }, { width, height }) {
@@ -224,7 +258,7 @@ const DETAIL = {
       bumpRing(ctx, view, state.point, DECODED, []);
       return state.map === 'gradient' ? 'rose: a step raises it' : '';
     } },
-  flow: { title: 'errors and their density, in doubts', space: 'detail', size: GRID,
+  flow: { title: 'errors in doubts', space: 'detail', size: GRID,
     paint(on, { shown }, { view, width, height }) {
       on.drawImage(shown.flow, 0, 0, width, height);
       on.fillStyle = '#9fd8ff';
@@ -248,7 +282,7 @@ function createDetail(store, root) {
   const kind = () => DETAIL[viewOf(store)];
   const panel = createPanel(store, root, 'detail', {
     size: () => [kind().size, kind().size],
-    title: () => ({ heatmaps: store.state.map, flow: '−4 to 4' }[viewOf(store)] ?? ''),
+    title: () => ({ heatmaps: store.state.map, flow: 'on their density' }[viewOf(store)] ?? ''),
     key: () => [viewOf(store), store.answer?.id],
     paint(on) {
       night(on);
@@ -258,7 +292,7 @@ function createDetail(store, root) {
       put(panel.caption, ready(store, viewOf(store)) ? kind().draw(ctx, store, panel) || ' ' : ' ');
       const figure = panel.canvas.parentElement;
       put(figure.querySelector('b'), kind().title);
-      figure.className = `pb-panel pb-${kind().space}`;
+      figure.className = `pb-panel pb-owed pb-${kind().space}`;
     },
   });
   return panel;
@@ -268,10 +302,12 @@ function createDetail(store, root) {
 
 const move = (store, p) => store.change({ point: p.map((v) => Math.max(0, Math.min(CROP - 1, v))) });
 
+/** To where the kernel found the loss lower, along minus the gradient; nowhere if it never is. */
 function downhill(store) {
-  if (!store.answer) return;
-  const by = stepOf(store, store.answer.slope, STRIDE);
-  move(store, store.state.point.map((v, i) => v + by[i]));
+  const { answer, state: { point }, trail = [] } = store, to = answer?.next;
+  if (!to || store.asking || store.stale) return;
+  store.trail = [...(`${trail.at(-1)}` === `${point}` ? trail : [point]), to];
+  move(store, to);
 }
 
 /** A press takes the point there. */
@@ -309,24 +345,24 @@ function playOf(store, button, signal) {
 
 // ---- the page
 
-const PAGE = `<div class="pb-panels">
-  ${panelHtml('plane', 'input space', 'Arrows move the prediction by a pixel, with Shift by ten. Enter: one step downhill. Escape: leave.', 'input')}
-  ${panelHtml('curves', 'all losses', 'Curves of value and gradient.', 'curves')}
-  ${panelHtml('detail', 'detail', 'Gradients, heatmap or density.', 'detail')}</div>
+const PAGE = html`<div class="pb-panels">
+  ${panelHtml('plane', 'input space', 'Arrows move the prediction by a pixel, with Shift by ten. Enter: one step downhill. Escape: leave.', 'input pb-owed')}
+  ${panelHtml('curves', 'all losses', 'Curves of value and gradient.', 'curves pb-owed')}
+  ${panelHtml('detail', 'detail', 'Gradients, heatmap or density.', 'detail pb-owed')}</div>
 <div class="pb-controls">${select('loss')}${select('unit', 'coordinates in')}${select('map', 'map shown')}
   ${range('height', 0.05, 0.95, 0.05, 'height of the bump')}${range('sigma', 1, 40, 0.5, 'sigma (input px)')}
   ${range('step', 0, 8, 1, 'state of the flow')}
   <div class="pb-checks"><button type="button" class="pb-downhill">one step downhill</button>
   <button type="button" class="pb-train">train the flow</button>${RESET}</div></div>
 <div class="pb-facts">${facts('here', ['value', 'loss'], ['slope', 'gradient, per px'], ['pull', 'its length'])}
-  ${facts('over the crop', ['low', 'lowest'], ['high', 'colours end at'], ['steepest', 'steepest near the truth'])}
+  ${facts('over the crop', ['low', 'lowest'], ['where', 'there'], ['high', 'colours end at'], ['steepest', 'steepest within 32 px'])}
   ${facts('RLE at sigma', ['mean', 'mean loss of the errors'], ['density', 'density at the point'], ['trained', 'batches seen'])}
   ${facts('heatmap', ['scale', 'largest pixel gradient'], ['height', 'height'], ['apart', 'off, heatmap px'])}</div>`;
 
 function showFacts({ answer, state, scene }, fact) {
   const { value, slope, landscape, flow, pixels, distance } = answer;
   const texts = { value: short(value), slope: slope.map(short).join(', '), pull: short(Math.hypot(...slope)),
-    low: short(landscape.low), high: short(landscape.high), steepest: short(landscape.steepest) };
+    low: short(landscape.lowest), where: fixed(landscape.at, 1), high: short(landscape.high), steepest: short(landscape.steepest) };
   if (flow) {
     Object.assign(texts, { mean: flow.mean.toFixed(2), density: short(flow.density), trained: `${scene.steps[state.step]}` });
   }
@@ -353,7 +389,8 @@ function build(store, root, { say, signal }) {
   listenToPointer(plane, pointerOf(store, plane, say), signal);
   for (const p of panels) listenToKeys(store, p, root, keysOf(store), say, signal);
   const controls = createControls(store, root, (key, value) => { store.change({ [key]: value }); say(); }, signal);
-  root.querySelector('.pb-downhill').addEventListener('click', () => { downhill(store); say(); }, { signal });
+  const down = root.querySelector('.pb-downhill');
+  down.addEventListener('click', () => { downhill(store); say(); }, { signal });
   const play = playOf(store, root.querySelector('.pb-train'), signal);
   const pairs = (list) => list.map((v) => [v, v]);
   controls({ loss: pairs([...scene.losses.points, ...scene.losses.heatmaps]), unit: pairs(scene.units), map: pairs(scene.maps) });
@@ -364,12 +401,15 @@ function build(store, root, { say, signal }) {
     showControls(root, store);
     if (!store.answer || now === store.answer) return;
     now = store.answer;
+    put(down, now.next ? 'one step downhill' : 'no step leads down');
+    down.disabled = !now.next;
     showFacts(store, fact);
   };
   const spoken = () => {
     const { answer, state } = store;
     if (!answer) return '';
     return `${state.loss} ${short(answer.value)}, ${answer.distance.toFixed(1)} pixels off, gradient ${answer.slope.map(short).join(', ')}`
+      + (answer.next ? '' : ', no step along it leads down')
       + (answer.flow ? `, mean loss of the errors ${answer.flow.mean.toFixed(2)}` : '');
   };
   return { panels, follow, spoken };

@@ -128,7 +128,7 @@ function drawSpace(ctx, store, panel) {
   panel.caption.textContent = scene.visible[i] ? `x ${at[0]}  y ${at[1]}` : 'no label';
   if (name !== 'output') drawBoxes(ctx, store, panel, toView);
   drawPose(ctx, points, scene, name === 'output' ? 0.45 : 1);
-  const decoded = store.answer?.decoded;
+  const decoded = !store.stale && store.answer?.decoded;
   if (decoded && name !== 'image' && !state.show_all) diamond(ctx, apply(view, decoded[name]));
   if (scene.visible[i]) {
     ring(ctx, points[i], isHeld(store, panel, 'point', i));
@@ -180,11 +180,19 @@ function move(store, from, dx, dy) {
       Math.min(store.scene.image_size[n] - 1 + margin, keypoints[i][n] + d)));
     return store.change({ keypoints });
   }
+  // what is dragged stays on the panel, or comes back to it
+  const within = (v, n) => Math.max(-margin, Math.min(store.scene.image_size[n] - 1 + margin, v));
   const bbox = [...from.bbox];
-  if (kind === 'box') [dx, dy, dx, dy].forEach((d, n) => { bbox[n] += d; });
-  else {
-    bbox[i % 3 ? 2 : 0] += dx;
-    bbox[i > 1 ? 3 : 1] += dy;
+  if (kind === 'box') {
+    [dx, dy].forEach((d, n) => {
+      const center = (bbox[n] + bbox[n + 2]) / 2, by = Math.max(0, Math.min(store.scene.image_size[n] - 1, center + d)) - center;
+      bbox[n] += by;
+      bbox[n + 2] += by;
+    });
+  } else {
+    const [x, y] = [i % 3 ? 2 : 0, i > 1 ? 3 : 1];
+    bbox[x] = within(bbox[x] + dx, 0);
+    bbox[y] = within(bbox[y] + dy, 1);
     if (Math.min(bbox[2] - bbox[0], bbox[3] - bbox[1]) < SMALLEST_BOX) return;
   }
   store.change({ bbox });
@@ -280,9 +288,9 @@ const PAGE = html`<div class="pb-panels">
     ${check('use_udp', 'UDP', 'sizes are w - 1, not w')}
     ${check('unbiased', 'DARK', 'unbiased encoding and decoding')}${RESET}</div></div>
 <div class="pb-facts">
-  ${facts('box → crop', ['center', 'bbox_center'], ['scale', 'bbox_scale'], ['stride', 'stride'])}
+  <div class="pb-own">${facts('box → crop', ['center', 'bbox_center'], ['scale', 'bbox_scale'], ['stride', 'stride'])}
   <section><h4>image → input, 2×3</h4><div class="pb-matrix" data-fact="matrix">
-    <span></span><span></span><span></span><span></span><span></span><span></span></div></section>
+    <span></span><span></span><span></span><span></span><span></span><span></span></div></section></div>
   ${facts(html`<i class="pb-mark"></i>what decode(encode(x)) loses`, ['error', 'this point'],
     ['mean', 'mean of all'], ['channel', 'channel'])}
   ${facts('image → output → image', ['trip', 'round trip'], ['kernel', 'kernel answers in'])}</div>`;
