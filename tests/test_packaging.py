@@ -86,3 +86,29 @@ def test_requirements_have_bounds():
               if '==' in line}
     unpinned = [w for w in wanted if Path(w.split('>')[0].split('=')[0]).name.lower().replace('_', '-') not in pinned]
     assert unpinned == [], 'constraints.txt must name the versions that the tests ran with'
+
+
+def test_the_pins_are_for_every_python_that_readme_names():
+    from packaging.requirements import Requirement
+    readme = (ROOT / 'README.md').read_text()
+    assert 'Python 3.10 to 3.13' in readme
+    pins = [Requirement(line) for line in (ROOT / 'constraints.txt').read_text().splitlines() if line and line[0] != '#']
+    assert all(len(pin.specifier) == 1 and str(pin.specifier).startswith('==') for pin in pins)
+    for python in ('3.10', '3.11', '3.12', '3.13'):
+        names = [pin.name.lower() for pin in pins if pin.marker is None or pin.marker.evaluate({'python_version': python})]
+        assert len(names) == len(set(names)), 'two pins for one package'
+    versions = {pin.name: str(pin.specifier) for pin in pins if pin.marker is None}
+    assert f'torch{versions["torch"]} torchvision{versions["torchvision"]}' in readme  # the smaller way: the same pair
+
+
+def test_the_files_around_the_book_are_whole():
+    cover = (ROOT / 'CITATION.cff').read_text()
+    version = next(line.split('=')[1].strip() for line in (ROOT / 'settings.ini').read_text().splitlines() if line.startswith('version'))
+    for key in ('cff-version: 1.2.0', 'message: ', 'title: ', 'authors:', f'version: {version}', 'license: Apache-2.0'):
+        assert f'\n{key}' in f'\n{cover}', key
+    assert '## [Unreleased]' in (ROOT / 'CHANGELOG.md').read_text()
+    forms = sorted(p.name for p in (ROOT / '.github/ISSUE_TEMPLATE').iterdir())
+    assert forms == ['bug.yml', 'chapter.yml', 'config.yml']  # what a form needs:
+    for name in forms[:2]:
+        form = (ROOT / '.github/ISSUE_TEMPLATE' / name).read_text()
+        assert all(f'\n{key}' in f'\n{form}' for key in ('name: ', 'description: ', 'body:'))

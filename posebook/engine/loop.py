@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..checks import Words, require, shown, whole
-from ..files import locked, name_file, remove_parts, write_atomically
+from ..files import locked, remove_parts, write_atomically
 from ..checkpoints.reader import load_checkpoint_file
 
 # %% ../../nbs/5_training/501_training_loop.ipynb #67dbcc3e

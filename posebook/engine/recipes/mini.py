@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from ...checks import number, one_of, require, size_wh, whole
 from ...datasets import CocoDataset
 from ...synthetic.dataset import synthetic_dataset
-from ..loop import (Trainer, build_loader, check_folder, evaluate, predict,
+from ..loop import (Trainer, build_loader, check_folder, evaluate,
                                   seed_everything)
 from ...evaluation.metrics import CocoMetric
 from ...files import locked, write_atomically
