@@ -19,6 +19,8 @@ __all__ = ['BaseHeatmapCodec', 'BaseKeypointCodec', 'IntegralRegressionLabel', '
 # what moved, and how it is found until the next release
 _MOVED = {
     'check_codec': ('posebook.testing.check_codec', lambda: _named('posebook.testing.check_codec')),
+    'base.check_crop': ('posebook.datasets.transforms.topdown.check_crop', lambda: _named(
+        'posebook.datasets.transforms.topdown.check_crop')),
     'base.check_size': ('posebook.checks.size_wh', lambda: lambda owner, name, size:
                         checks.size_wh(f'{owner}: {name}', size)),
     'base.check_above_0': ('posebook.checks.number', lambda: lambda owner, name, value, unit:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'LARGEST_INPUT', 'LARGEST_MAP', 'BaseKeypointCodec', 'writers_of', 'codec_presets', 'guess_decode_keys',
-           'check_keypoints', 'check_crop', 'looks_swapped', 'BaseHeatmapCodec']
+           'check_keypoints', 'looks_swapped', 'BaseHeatmapCodec']
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #e6c35101
 import warnings
@@ -130,23 +130,6 @@ def check_keypoints(owner: str, keypoints: np.ndarray, keypoints_visible: np.nda
         points = np.where(somewhere, points, 0)
         visible[~somewhere.all(-1)] = 0
     return points, visible
-
-# %% ../../nbs/3_codecs/302_base_codec.ipynb #f991f695
-def check_crop(codec: Any, input_size: tuple[int, int], use_udp: bool) -> None:
-    """`ValueError` unless a crop of `input_size` (w, h), aligned the UDP way or not, fits the codec.
-
-    A codec that does not say what it needs, without `use_udp` or `input_size`, fits all.
-    """
-    name, needs_udp = type(codec).__name__, getattr(codec, 'use_udp', None)
-    if needs_udp is not None and bool(needs_udp) != bool(use_udp):
-        raise ValueError(f'TopdownAffine(use_udp={bool(use_udp)}) does not fit {name}, which expects '
-                         f'use_udp={bool(needs_udp)}: decoded keypoints would be off. '
-                         f'Set TopdownAffine(use_udp={bool(needs_udp)}).')
-    size, crop = getattr(codec, 'input_size', None), tuple(int(s) for s in input_size)
-    if size is not None and tuple(size) != crop:
-        swap = ' Did you swap w and h?' if tuple(size)[::-1] == crop else ''
-        raise ValueError(f'TopdownAffine(input_size={crop}) does not fit {name}'
-                         f'(input_size={tuple(map(int, size))}); both are (w, h).{swap}')
 
 # %% ../../nbs/3_codecs/302_base_codec.ipynb #c224e30d
 LARGEST_INPUT = 32766  # pixels along a side: no warp of OpenCV's goes further

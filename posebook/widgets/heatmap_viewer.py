@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 
 from ..checks import require
-from ..codecs.base import check_crop
+from ..datasets.transforms.topdown import check_crop
 from .base import (COLORS, DECODED, PoseWidget, check_image, draw_pose, figure_text,
                                    pose_scene, static_files)
 from .heatmap_maps import (LAYERS, HeatmapSettings, MapSet, check_maps,

@@ -12,7 +12,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from ...codecs.base import check_crop
+from ...datasets.transforms.topdown import check_crop
 from ..data_preprocessors import PoseDataPreprocessor
 from ..layers import BaseModule
 from ...registry import MODELS
