@@ -2,6 +2,7 @@
 tests out to the workers of `pytest -n 2`."""
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # before numpy is imported: a core is shared by nobody else
@@ -20,15 +21,32 @@ settings.register_profile('posebook', max_examples=40, deadline=None, derandomiz
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('posebook')
 
-from book import has_slow_cells  # noqa: E402
+import book  # noqa: E402
 from widget_lab import lab, playwright  # noqa: E402, F401  (fixtures of the browser tests)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config):
-    """With workers, a group of tests goes to one of them, and groups go out in the order that `deal_out` gives them."""
-    if config.getoption('numprocesses', None) and config.option.dist == 'no':
-        config.option.dist, config.option.loadscopereorder = 'loadgroup', False
+@lru_cache(maxsize=None)
+def drives_a_browser(file):
+    return 'mark.browser' in (book.ROOT / file).read_text(encoding='utf-8')
+
+
+def group_of(nodeid):
+    """Which tests share a worker: all of the browser, since one JupyterLab serves them, and all of a file, so that its
+    fixtures are made once. A chapter goes by itself."""
+    file, _, test = nodeid.partition('::')
+    return 'browser' if drives_a_browser(file) else nodeid if test.startswith('test_chapter_runs[') else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # `deal_out` says who goes first
+    return ByGroup(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,32 +56,22 @@ def pytest_collection_modifyitems(config, items):
     if speed:
         items[:] = [i for i in items if i not in speed]
         config.hook.pytest_deselected(items=speed)
-    if os.environ.get('PYTEST_XDIST_WORKER') or config.getoption('numprocesses', None):
-        deal_out(items)
+    deal_out(items)
 
 
 def deal_out(items):
-    """Which tests share a worker, and who goes first.
-
-    All browser tests are one group, since one JupyterLab serves them. Every chapter is a group of its own. Any other
-    file is one, so that its fixtures are made once. The longest start first, so that no worker is left with one of
-    them at the end: the browser, chapters that train, files with slow tests, chapters, the rest.
-    """
+    """The longest start first, so that no worker is left with one of them at the end: the browser, chapters that train,
+    files with slow tests, chapters, the rest."""
     slow_files = {i.path for i in items if i.get_closest_marker('slow') and not chapter_of(i)}
 
-    def group_and_turn(item):
+    def turn(item):
         if item.get_closest_marker('browser'):
-            return 'browser', 0
+            return 0
         if chapter := chapter_of(item):
-            return chapter.stem, 1 if has_slow_cells(chapter) else 3
-        return item.path.stem, 2 if item.path in slow_files else 4
+            return 1 if book.has_slow_cells(chapter) else 3
+        return 2 if item.path in slow_files else 4
 
-    turns = []
-    for item in items:
-        group, turn = group_and_turn(item)
-        item.add_marker(pytest.mark.xdist_group(group))
-        turns.append(turn)
-    items[:] = [item for _, item in sorted(zip(turns, items), key=lambda pair: pair[0])]
+    items.sort(key=turn)  # stable
 
 
 def chapter_of(item):
