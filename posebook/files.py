@@ -155,7 +155,8 @@ def inside(folder: str | Path, name: str | Path) -> Path:
         root, path = Path(os.path.realpath(folder)), Path(os.path.realpath(Path(folder, text)))
     except ValueError:  # letters that no file name can have
         elsewhere = True
-    require(not elsewhere and root in path.parents, what, wanted, text, 'It leads out of the folder')
+    require(not elsewhere and root in path.parents, what, wanted, text,
+            'It leads out of the folder')
     return Path(folder) / name
 
 # %% ../nbs/1_foundations/110_files.ipynb #7a6e6c5a

@@ -55,8 +55,10 @@ def _old_convolutions(state: Iterable[str]) -> list[tuple[str, str]]:
     """Rules for a head of MMPose 0.x whose `final_layer` is a list that ends in the last layer."""
     found = [re.match(r'keypoint_head\.final_layer\.(\d{1,3})\.', k) for k in state]
     last = max((int(m[1]) for m in found if m), default=None)
-    return [] if last is None else [(rf'keypoint_head\.final_layer\.{last}\.', 'head.final_layer.'),
-                                    (r'keypoint_head\.final_layer\.', 'head.conv_layers.')]
+    if last is None:
+        return []
+    return [(rf'keypoint_head\.final_layer\.{last}\.', 'head.final_layer.'),
+            (r'keypoint_head\.final_layer\.', 'head.conv_layers.')]
 
 
 LAYOUTS = {
@@ -152,8 +154,8 @@ def _own_entries(model: nn.Module) -> dict[str, Tensor]:
     """The model's parameters and saved buffers by their own names; no copies."""
     entries = dict(model.named_parameters(remove_duplicate=False))
     if lazy := next((k for k, v in entries.items() if nn.parameter.is_lazy(v)), None):
-        raise ValueError(f'load_checkpoint: model must have shapes for all parameters; got {lazy!r} '
-                         f'without one. Run the model once on a batch before')
+        raise ValueError(f'load_checkpoint: model must have shapes for all parameters; got '
+                         f'{lazy!r} without one. Run the model once on a batch before')
     for path, module in model.named_modules(remove_duplicate=False):
         saved = module._buffers.keys() - module._non_persistent_buffers_set
         entries.update({f'{path}.{k}' if path else k: module._buffers[k] for k in saved

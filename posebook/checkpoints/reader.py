@@ -195,7 +195,8 @@ def _is_odd(part: zipfile.ZipInfo) -> bool:
 
 # %% ../../nbs/4_models/443_checkpoint_files.ipynb #8ac8c25a
 KINDS = {b'%PDF': 'a PDF', b'\xff\xd8\xff': 'a JPEG picture', b'\x89PNG': 'a PNG picture',
-         b'GIF8': 'a GIF picture', b'\x1f\x8b': 'a gzip file; unpack it', b'\x89HDF': 'an HDF5 file',
+         b'GIF8': 'a GIF picture', b'\x1f\x8b': 'a gzip file; unpack it',
+         b'\x89HDF': 'an HDF5 file',
          b'7z\xbc\xaf': 'a 7z archive; unpack it', b'Rar!': 'a RAR archive; unpack it',
          b'\x7fELF': 'a program', b'MZ': 'a program', b'PK': 'a zip file that torch did not write'}
 DAMAGED = re.compile('zip (archive|file)|unexpected EOF|not fully covered|eader ?Too|header too|'

@@ -60,11 +60,11 @@ class LoadReport:
     @property
     def verdict(self) -> str:
         """'everything fits', or what not."""
-        bad = f'{len(self.not_finite)} entries hold NaN or infinite values' if self.not_finite \
-            else ''
-        over = f'{len(self.overflow)} entries overflow' if self.overflow else ''
-        return ', but '.join(filter(None, [
-            'everything fits' if self.ok else 'does not fit', ' and '.join(filter(None, [bad, over]))]))
+        bad = [f'{len(self.not_finite)} entries hold NaN or infinite values'] if self.not_finite \
+            else []
+        bad += [f'{len(self.overflow)} entries overflow'] if self.overflow else []
+        fits = 'everything fits' if self.ok else 'does not fit'
+        return f'{fits}, but {" and ".join(bad)}' if bad else fits
 
     def rows(self) -> list[tuple[str, int, str]]:
         """(box, how many, examples) of the boxes that are not empty."""

@@ -63,7 +63,7 @@ def _format_text(text: str) -> str:
 def is_name(key: Any) -> bool:
     """Can `key` stand before the = of an assignment or an argument?"""
     return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) and \
-        key != '__debug__' and unicodedata.normalize('NFKC', key) == key  # as the parser does to names
+        key != '__debug__' and unicodedata.normalize('NFKC', key) == key  # as the parser does
 
 # %% ../../nbs/1_foundations/106_config.ipynb #4828624f
 class ConfigDict(dict):
@@ -212,8 +212,8 @@ class Config(ConfigDict):
     def merge_from_dict(self, options: dict[str, Any]) -> None:
         """Set `{'model.head.type': 'RLEHead', 'pipeline.0.size': (96, 128)}`; keys may be new."""
         require(isinstance(options, dict) and all(isinstance(k, str) for k in options),
-                'Config.merge_from_dict: options', "a dict whose keys are texts, like 'model.width'",
-                options, error=WrongKind)
+                'Config.merge_from_dict: options',
+                "a dict whose keys are texts, like 'model.width'", options, error=WrongKind)
         changed = self.to_dict()
         for key, value in options.items():
             replace_at(changed, key.split('.'), lambda old, v=value: merge(
@@ -305,7 +305,8 @@ def _key_in(value: Any, key: str, add: bool, done: str, here: str) -> str | int:
 # %% ../../nbs/1_foundations/106_config.ipynb #3a954bb4
 def split_options(options: str | Iterable[str]) -> list[tuple[str, str]]:
     """`['a.b=1']` -> `[('a.b', '1')]`."""
-    options = [options] if isinstance(options, str) or not isinstance(options, Iterable) else options
+    if isinstance(options, str) or not isinstance(options, Iterable):
+        options = [options]
     pairs = []
     for option in options:
         key, equals, value = option.partition('=') if isinstance(option, str) else ('', '', '')
@@ -379,7 +380,8 @@ def keep_type(key: str, text: str, value: Any, old: Any) -> Any:
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
         return type(old)(value)
     raise ConfigError(f'{key}={text}: this has the type {type(value).__name__}, but the config has '
-                      f'{_kind(old)} there: {format_value(old):.60}. To change the type, edit the config.')
+                      f'{_kind(old)} there: {format_value(old):.60}. To change the type, edit '
+                      f'the config.')
 
 
 def _kind(value: Any) -> str:
