@@ -553,7 +553,7 @@ def test_a_basic_block_has_one_width_and_a_short_sequence_is_named():
     from posebook.models.backbones.tcn import BasicTemporalBlock
     with pytest.raises(ValueError, match='BasicBlock: expansion must be 1; got 2'):
         BasicBlock(64, 64, expansion=2)
-    block = BasicTemporalBlock(4, 4, 8)
+    block = BasicTemporalBlock(4, 4, 8).eval()
     assert block(torch.randn(1, 4, 7)).shape == (1, 4, 1)
     with pytest.raises(ValueError, match=r'BasicTemporalBlock: input must be \(B, 4, T\) with T at least 7'):
         block(torch.randn(1, 4, 6))
