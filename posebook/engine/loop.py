@@ -230,9 +230,12 @@ def check_room(state: dict, param_groups: list[dict], checkpoint: Path) -> None:
     require(free >= wanted, 'Trainer: work_dir',
             f'a folder with room for two checkpoints, about {wanted:.3g} MB',
             Words(f'{free:.3g} MB free in {checkpoint.parent}'), error=OSError)
-    trial = checkpoint.with_name(f'.{checkpoint.name}.trial')
+    trial = checkpoint.with_name(f'.{checkpoint.name}.{os.getpid()}-trial.part')  # see remove_parts
     try:
-        save(state, trial)
+        with open(trial, 'wb') as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as e:
+        raise OSError(f'{checkpoint} cannot be written: {e}') from e
     finally:
         trial.unlink(missing_ok=True)
 
