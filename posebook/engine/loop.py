@@ -208,7 +208,7 @@ def check_folder(work_dir: str | Path, resume: bool) -> Path:
             'a folder without last.pt, since resume is off', str(work_dir),
             'Nothing is overwritten: go on with that run (resume=True, or --resume on the command '
             f'line), name another folder, or take {checkpoint} away', FileExistsError)
-    trial = folder / f'.last.pt.{os.getpid()}-trial.part'
+    trial = folder / f'.last.pt.{os.getpid()}-00000000.part'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         trial.write_bytes(b'0' * 4096)
@@ -230,9 +230,12 @@ def check_room(state: dict, param_groups: list[dict], checkpoint: Path) -> None:
     require(free >= wanted, 'Trainer: work_dir',
             f'a folder with room for two checkpoints, about {wanted:.3g} MB',
             Words(f'{free:.3g} MB free in {checkpoint.parent}'), error=OSError)
-    trial = checkpoint.with_name(f'.{checkpoint.name}.trial')
+    trial = checkpoint.with_name(f'.{checkpoint.name}.{os.getpid()}-00000000.part')  # see remove_parts
     try:
-        save(state, trial)
+        with open(trial, 'wb') as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as e:
+        raise OSError(f'{checkpoint} cannot be written: {e}') from e
     finally:
         trial.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from ...synthetic.dataset import synthetic_dataset
 from ..loop import (Trainer, build_loader, check_folder, evaluate,
                                   seed_everything)
 from ...evaluation.metrics import CocoMetric
-from ...files import locked, write_atomically
+from ...files import locked, remove_parts, write_atomically
 from ...models import TopdownPoseEstimator
 
 # %% ../../../nbs/5_training/502_first_model.ipynb #c574bdc8
@@ -145,7 +145,7 @@ def check_run_folder(work_dir: str | Path, resume: bool) -> None:
             'a folder without a history.json of something else', str(work_dir),
             'Nothing is overwritten: name another folder', FileExistsError)
     with locked(work_dir):  # BlockingIOError while another run is at work there
-        pass
+        remove_parts(history)  # what a killed run had begun to write
 
 # %% ../../../nbs/5_training/502_first_model.ipynb #f420cec9
 def train_mini(epochs: int | None = None, seed: int = 0, work_dir: str | Path | None = None,
