@@ -487,6 +487,8 @@ def test_simcc_rows_as_pictures():
     head, feats, samples = make_head('simcc'), make_feats('simcc', 2), make_samples('simcc', 2)
     rows = torch.zeros(1, K, 96), torch.zeros(1, K, 128)
     rows[0][..., 20], rows[0][..., 21], rows[0][..., 50], rows[1][..., 9] = 4., 2., -3., .5  # above 1: scaled; below 0: cut; between: as it is
+    sigma, = set(head.decoder.sigma.tolist())  # a single one: labels were divided by sigma * sqrt(2 pi), drawn are rows that are divided by it too
+    rows = [row * sigma * (2 * torch.pi)**.5 for row in rows]
     instances = head.decode(rows)
     fields = head.pred_fields(rows, instances)
     assert fields[0].heatmaps.shape == (K, 128, 96) and fields[0].heatmaps[2, 9, 20] == .5 and fields[0].heatmaps[2].sum() == .75

@@ -423,7 +423,7 @@ def test_classifiers_have_the_published_size(width, millions, gflops):
     assert len(net.state_dict()) == 1956
 
 
-@pytest.mark.parametrize('extra, error, text', [(None, TypeError, 'extra must be a dict'), ({}, KeyError, 'stage1 to stage4')])
+@pytest.mark.parametrize('extra, error, text', [(None, TypeError, 'extra must be a dict'), ({}, KeyError, "the key 'stage1'")])
 def test_classifier_says_what_is_wrong_with_extra(extra, error, text):
     with pytest.raises(error, match=text):
         HRNetClassifier(extra)

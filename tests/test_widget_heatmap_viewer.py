@@ -172,7 +172,7 @@ def test_scores_are_named():
     (dict(codec=SimCCLabel((192, 256))), 'codec must decode heatmaps; got SimCCLabel. CodecLab'),
     (dict(codec=RegressionLabel((192, 256))), 'got RegressionLabel'),
     (dict(codec=IntegralRegressionLabel(*SIZES, sigma=2)), 'Use its heatmap_codec'),
-    (dict(codec=CODECS['udp'], use_udp=False), 'does not fit UDPHeatmap'),
+    (dict(codec=CODECS['udp'], use_udp=False), 'as UDPHeatmap expects'),
     (dict(image=np.zeros((192, 256, 3), np.uint8)), 'Did you swap w and h'),
     (dict(image=np.zeros((256, 192))), 'image must be'),
     (dict(metainfo=METAINFO, heatmaps=np.zeros((5, 64, 48))), "'coco' has 17 keypoints"),

@@ -13,6 +13,7 @@ import difflib
 import functools
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -409,7 +410,7 @@ def checked(init: Callable) -> Callable:
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError,
                 AssertionError) as e:
             text = str(e.args[0]) if e.args else ''
-            own = text.startswith(f'{owner}: ')
+            own = bool(re.match(r'[A-Za-z]\w*: .* must be ', text))  # of this class or a part
             first_wrong(owner, given, text if own or text.startswith(tuple(given)) else '')
             if own or not _is_outermost(self, wrapper):
                 raise

@@ -15,6 +15,7 @@ from .camera import Camera
 
 # %% ../../nbs/2_data/212_solids.ipynb #cb2c76a2
 def bgr(code: str) -> np.ndarray:
+    "Blue, green and red (3,) float32 of a colour that is written as on web pages, 'rrggbb'."
     return np.array([int(code[i:i + 2], 16) for i in (4, 2, 0)], np.float32)
 
 # %% ../../nbs/2_data/212_solids.ipynb #fe6edb9e

@@ -101,7 +101,7 @@ class HeatmapHead(BaseHeatmapHead):
                  conv_out_channels: Sequence[int] | None = None,
                  conv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module = dict(type='KeypointMSELoss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='KeypointMSELoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         self.in_channels, self.out_channels = in_channels, out_channels

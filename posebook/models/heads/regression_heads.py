@@ -59,7 +59,7 @@ class RegressionHead(BaseHead):
 
     @checked
     def __init__(self, in_channels: int, num_joints: int,
-                 loss: dict | nn.Module = dict(type='SmoothL1Loss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='SmoothL1Loss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         self.in_channels = check_channels(type(self).__name__, in_channels)
@@ -105,7 +105,7 @@ class RLEHead(RegressionHead):
 
     @checked
     def __init__(self, in_channels: int, num_joints: int,
-                 loss: dict | nn.Module = dict(type='RLELoss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='RLELoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(in_channels, num_joints, loss, decoder, init_cfg)
 
@@ -151,7 +151,7 @@ class IntegralRegressionHead(BaseHead):
                  conv_out_channels: Sequence[int] | None = None,
                  conv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module = dict(type='SmoothL1Loss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='SmoothL1Loss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         owner = type(self).__name__
@@ -249,7 +249,7 @@ class DSNTHead(IntegralRegressionHead):
                  conv_out_channels: Sequence[int] | None = None,
                  conv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module = dict(type='MultipleLossWrapper', losses=[
+                 loss: dict | nn.Module | None = dict(type='MultipleLossWrapper', losses=[
                      dict(type='SmoothL1Loss', use_target_weight=True),
                      dict(type='JSDiscretLoss', use_target_weight=True)]),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):

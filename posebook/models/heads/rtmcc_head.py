@@ -140,7 +140,7 @@ class RTMCCHead(BaseSimCCHead):
                  gau_cfg: dict = dict(hidden_dims=256, s=128, expansion_factor=2, dropout_rate=0.,
                                       drop_path=0., act_fn='ReLU', use_rel_bias=False,
                                       pos_enc=False),
-                 loss: dict | nn.Module = dict(type='KLDiscretLoss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='KLDiscretLoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         require(not isinstance(in_channels, (list, tuple)), 'RTMCCHead: in_channels',

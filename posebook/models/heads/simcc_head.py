@@ -115,7 +115,7 @@ class SimCCHead(BaseSimCCHead):
                  conv_out_channels: Sequence[int] | None = None,
                  conv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module = dict(type='KLDiscretLoss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='KLDiscretLoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(loss, decoder, init_cfg)
         one_of('SimCCHead: deconv_type', deconv_type, ('heatmap', 'vipnas'))

@@ -104,7 +104,7 @@ class CPMHead(BaseStageHead):
                  deconv_out_channels: Sequence[int] | None = None,
                  deconv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module | list = dict(type='KeypointMSELoss',
+                 loss: dict | nn.Module | list | None = dict(type='KeypointMSELoss',
                                                       use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(None, decoder, init_cfg)
@@ -199,7 +199,7 @@ class MSPNHead(BaseStageHead):
     def __init__(self, num_stages: int = 4, num_units: int = 4, out_shape: tuple[int, int] = (64, 48),
                  unit_channels: int = 256, out_channels: int = 17, use_prm: bool = False,
                  norm_cfg: dict = dict(type='BN'), level_indices: Sequence[int] = (),
-                 loss: dict | nn.Module | list = dict(type='KeypointMSELoss',
+                 loss: dict | nn.Module | list | None = dict(type='KeypointMSELoss',
                                                       use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         super().__init__(None, decoder, init_cfg)
@@ -241,7 +241,7 @@ class ViPNASHead(HeatmapHead):
                  conv_out_channels: Sequence[int] | None = None,
                  conv_kernel_sizes: Sequence[int] | None = None,
                  final_layer: dict | None = dict(kernel_size=1),
-                 loss: dict | nn.Module = dict(type='KeypointMSELoss', use_target_weight=True),
+                 loss: dict | nn.Module | None = dict(type='KeypointMSELoss', use_target_weight=True),
                  decoder: dict | object | None = None, init_cfg: dict | list | None = None):
         self.deconv_num_groups = deconv_num_groups
         super().__init__(in_channels, out_channels, deconv_out_channels, deconv_kernel_sizes,

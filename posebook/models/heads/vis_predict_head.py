@@ -36,7 +36,7 @@ class VisPredictHead(BaseHead):
 
     @checked
     def __init__(self, pose_cfg: dict | nn.Module,
-                 loss: dict | nn.Module = dict(type='BCELoss', use_target_weight=False,
+                 loss: dict | nn.Module | None = dict(type='BCELoss', use_target_weight=False,
                                                use_sigmoid=True),
                  init_cfg: dict | list | None = None):
         pose_head = MODELS.build(pose_cfg)
