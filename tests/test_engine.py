@@ -14,7 +14,7 @@ from kills import TINY
 from posebook.engine import (ResumeError, Trainer, build_loader, collate, evaluate, load_checkpoint_file,
                              save_atomically, seed_everything)
 from posebook.engine.loop import describe, warmup_cosine
-from posebook.engine.recipes.mini import MiniRecipe, mini_datasets, mini_model, train_mini
+from posebook.engine.recipes.mini import MiniRecipe, mini_datasets, mini_model, mini_pipelines, train_mini
 from posebook.files import locked
 
 
@@ -342,3 +342,23 @@ def test_the_history_file_is_written_whole(tmp_path, root):
     with pytest.raises(ResumeError, match='recipe.facing: 60.0 -> 180.0'):
         train_mini(recipe=MiniRecipe(**{**TINY, 'epochs': 1, 'facing': 180.}), work_dir=tmp_path, root=root, threads=1,
                    progress=False, resume=True)
+
+
+def test_the_protocol_says_where_the_boxes_came_from(tmp_path):
+    """Detected boxes of score 1 look like annotated ones; the data set knows better."""
+    from posebook.book.places import data_samples_dir
+    from posebook.datasets import CocoDataset
+    from posebook.evaluation.metrics import CocoMetric
+
+    recipe = MiniRecipe(**TINY)
+    root = data_samples_dir() / 'posebook-mini'
+    ann_file = root / 'annotations/person_keypoints_val.json'
+    boxes = [dict(image_id=a['image_id'], category_id=1, bbox=a['bbox'], score=1.)
+             for a in json.loads(ann_file.read_text())['annotations'][:4]]
+    (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
+    model = mini_model(recipe)
+    for extra, said in ((dict(), 'ground truth'), (dict(bbox_file=str(tmp_path / 'boxes.json')), 'detected (boxes.json)')):
+        data = CocoDataset(ann_file=str(ann_file), data_prefix=dict(img=str(root / 'images')), test_mode=True,
+                           pipeline=mini_pipelines(recipe)[1], indices=3, **extra)
+        result = evaluate(model, build_loader(data, 3), CocoMetric(str(ann_file)))
+        assert result.protocol['boxes'] == said

@@ -258,6 +258,13 @@ class BaseCocoStyleDataset(_DetectedBoxes):
         super().__init__(ann_file, metainfo, data_root, data_prefix, filter_cfg, indices,
                          serialize_data, pipeline, test_mode, lazy_init, max_refetch)
 
+    @property
+    def box_source(self) -> str:
+        """Where the boxes of the samples come from: part of the protocol that AP depends on."""
+        if self.data_mode == 'bottomup':
+            return 'none: whole pictures'
+        return f'detected ({osp.basename(self.bbox_file)})' if self.bbox_file else 'ground truth'
+
     def load_data_list(self) -> list[dict]:
         """Read the files; returns the samples as dictionaries."""
         if self.bbox_file:

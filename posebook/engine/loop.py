@@ -519,6 +519,8 @@ def evaluate(model, loader: DataLoader, *metrics, progress: bool = False) -> dic
     for metric in metrics:
         metric.reset()
         metric.protocol.update(getattr(model, 'protocol', {}))
+        if source := getattr(loader.dataset, 'box_source', None):  # said by the data, not guessed from scores
+            metric.protocol['boxes'] = source
         metric.dataset_meta = metric.dataset_meta or getattr(loader.dataset, 'metainfo', None)
         require(metric.dataset_meta, f'evaluate: {type(metric).__name__}.dataset_meta',
                 'the metainfo of the keypoints', Words('none, and the data set has none either'),
