@@ -177,6 +177,13 @@ class _CocoFiles(BaseDataset):
 class _DetectedBoxes(_CocoFiles):
     """Samples from a detector's boxes (`bbox_file`) in place of annotated ones."""
 
+    @property
+    def box_source(self) -> str:
+        """Where the boxes of the samples come from: part of the protocol that AP depends on."""
+        if self.data_mode == 'bottomup':
+            return 'none: whole pictures'
+        return f'detected ({osp.basename(self.bbox_file)})' if self.bbox_file else 'ground truth'
+
     def _load_detection_results(self) -> list[dict]:
         """Detected boxes (category 1) as samples with all-zero keypoints."""
         coco = self._read_coco(DataReport(self.ann_file))  # the boxes decide, not the annotations
@@ -257,13 +264,6 @@ class BaseCocoStyleDataset(_DetectedBoxes):
         self.report = DataReport(self.bbox_file or ann_file)
         super().__init__(ann_file, metainfo, data_root, data_prefix, filter_cfg, indices,
                          serialize_data, pipeline, test_mode, lazy_init, max_refetch)
-
-    @property
-    def box_source(self) -> str:
-        """Where the boxes of the samples come from: part of the protocol that AP depends on."""
-        if self.data_mode == 'bottomup':
-            return 'none: whole pictures'
-        return f'detected ({osp.basename(self.bbox_file)})' if self.bbox_file else 'ground truth'
 
     def load_data_list(self) -> list[dict]:
         """Read the files; returns the samples as dictionaries."""

@@ -126,9 +126,50 @@ def _check_image_ids(coco: COCO, detections: list[dict]) -> None:
             Words(f'{len(unknown)} that are not in the ground truth, e.g. {unknown[:3]}'),
             'Is ann_file the file that the dataset was read from?')
 
+# %% ../../../nbs/6_evaluation/603_coco_metric.ipynb #8008a9dc
+class _ScoredPeople(BaseMetric):
+    """From kept predictions to a list of people with scores, near-copies left out.
+
+    A subclass sets `score_mode`, `keypoint_score_thr`, `nms_mode` and `nms_thr`.
+    """
+
+    def _score(self, preds: Sequence[dict]) -> list[dict]:
+        """One dict for each predicted person, with its score; a repeated id counts once."""
+        people = {}
+        for pred in preds:
+            for i in range(len(pred['keypoints'])):
+                person = {key: pred[key][i] for key in ('keypoints', 'area', 'bbox') if key in pred}
+                kpt_scores, box = pred['keypoints'][i][:, 2], pred['bbox_scores'][i]
+                person['score'] = float(self._person_score(kpt_scores, box))
+                person.update(image_id=pred['img_id'], category_id=pred['category_id'])
+                # setdefault: of samples that came twice (a padded last batch) the first counts
+                people.setdefault((pred['img_id'], _hashable(pred['id']), i), person)
+        return list(people.values())
+
+    def _person_score(self, kpt_scores: np.ndarray, box: float) -> float:
+        if self.score_mode == 'bbox':
+            return box
+        if self.score_mode == 'keypoint':
+            return kpt_scores.mean()
+        if self.score_mode == 'bbox_rle':
+            return box + kpt_scores.mean() + kpt_scores.max()
+        confident = kpt_scores[kpt_scores > self.keypoint_score_thr]
+        return box * confident.mean() if len(confident) else 0.0
+
+    def _suppress(self, people: list[dict], sigmas: np.ndarray) -> list[dict]:
+        """Drop near-copies within each image."""
+        if self.nms_mode == 'none':
+            return people
+        by_image = defaultdict(list)
+        for person in people:
+            by_image[person['image_id']].append(person)
+        suppress = oks_nms if self.nms_mode == 'oks_nms' else soft_oks_nms
+        return [group[i] for group in by_image.values()
+                for i in suppress(group, self.nms_thr, sigmas=sigmas)]
+
 # %% ../../../nbs/6_evaluation/603_coco_metric.ipynb #34d00174
 @METRICS.register_module()
-class CocoMetric(BaseMetric):
+class CocoMetric(_ScoredPeople):
     """COCO keypoint AP and AR.
 
     Args:
@@ -221,40 +262,6 @@ class CocoMetric(BaseMetric):
             raise ValueError('CocoMetric: set metric.dataset_meta = dataset.metainfo before '
                              'evaluate(); OKS needs its sigmas, and no default fits all data')
         return np.asarray(self.dataset_meta['sigmas'], dtype=float)
-
-    def _score(self, preds: Sequence[dict]) -> list[dict]:
-        """One dict for each predicted person, with its score; a repeated id counts once."""
-        people = {}
-        for pred in preds:
-            for i in range(len(pred['keypoints'])):
-                person = {key: pred[key][i] for key in ('keypoints', 'area', 'bbox') if key in pred}
-                kpt_scores, box = pred['keypoints'][i][:, 2], pred['bbox_scores'][i]
-                person['score'] = float(self._person_score(kpt_scores, box))
-                person.update(image_id=pred['img_id'], category_id=pred['category_id'])
-                # setdefault: of samples that came twice (a padded last batch) the first counts
-                people.setdefault((pred['img_id'], _hashable(pred['id']), i), person)
-        return list(people.values())
-
-    def _person_score(self, kpt_scores: np.ndarray, box: float) -> float:
-        if self.score_mode == 'bbox':
-            return box
-        if self.score_mode == 'keypoint':
-            return kpt_scores.mean()
-        if self.score_mode == 'bbox_rle':
-            return box + kpt_scores.mean() + kpt_scores.max()
-        confident = kpt_scores[kpt_scores > self.keypoint_score_thr]
-        return box * confident.mean() if len(confident) else 0.0
-
-    def _suppress(self, people: list[dict], sigmas: np.ndarray) -> list[dict]:
-        """Drop near-copies within each image."""
-        if self.nms_mode == 'none':
-            return people
-        by_image = defaultdict(list)
-        for person in people:
-            by_image[person['image_id']].append(person)
-        suppress = oks_nms if self.nms_mode == 'oks_nms' else soft_oks_nms
-        return [group[i] for group in by_image.values()
-                for i in suppress(group, self.nms_thr, sigmas=sigmas)]
 
     def _protocol(self, preds: Sequence[dict], sigmas: np.ndarray) -> dict[str, str]:
         """What has to be equal before two results may be compared."""
