@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import require
 from .layers import checked
 from ..registry import MODELS
 
@@ -28,10 +29,9 @@ def _check_channels(name: str, value: Sequence[float] | None) -> None:
     if value is None:
         return
     numbers = list(value) if isinstance(value, (list, tuple, np.ndarray, Tensor)) else []
-    if len(numbers) not in (1, 3) or not all(math.isfinite(v) for v in numbers):
-        raise ValueError(f'{name} must hold 1 or 3 numbers, one per channel; got {value!r}')
-    if name == 'std' and min(numbers) <= 0:
-        raise ValueError(f'std must be positive; got {value}')
+    require(len(numbers) in (1, 3) and all(math.isfinite(v) for v in numbers),
+            f'PoseDataPreprocessor: {name}', 'a list of 1 or 3 numbers, one per channel', value)
+    require(name != 'std' or min(numbers) > 0, 'PoseDataPreprocessor: std', 'positive', value)
 
 # %% ../../nbs/4_models/401_data_preprocessor.ipynb #1cecb38e
 @MODELS.register_module()
