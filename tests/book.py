@@ -80,8 +80,9 @@ def clean(nb):
             if out.output_type == 'stream' and out.name == 'stderr':
                 continue
             if 'data' in out:
-                for mime in LIVE_ONLY:
-                    out.data.pop(mime, None)
+                live = [out.data.pop(mime) for mime in LIVE_ONLY if mime in out.data]
+                if live and not any(mime.startswith('image/') for mime in out.data):
+                    continue  # a progress bar: what is left would say 0 % for ever
                 if 'image/png' in out.data and 'pb-standin' in out.data.get('text/html', ''):
                     del out.data['text/html']  # the same picture, dressed for JupyterLab
                 if not out.data:

@@ -492,7 +492,8 @@ class Trainer(Resumable):
             raise
         self.keep()
         if not bar.disable:
-            numbers = {**self.history['steps'][-1], **self.scores(), 'epoch': None}
+            scores = [item for item in self.scores().items() if item[0] != 'epoch']
+            numbers = {**self.history['steps'][-1], **dict(scores[:1])}  # history has the others
             bar.write(f'epoch {self.epoch} of {self.max_epochs}: ' + ', '.join(
                 f'{k} {v:.4g}' for k, v in numbers.items() if isinstance(v, (int, float))))
 
