@@ -380,6 +380,7 @@ def test_path_and_effect_are_seen_together(widget):
     widget.set_viewport_size(dict(width=1280, height=720))  # 1080p at 150 %
     widget.evaluate("document.querySelector('.pb-scene').scrollIntoView({ block: 'end' })")
     widget.evaluate('settled()')
+    widget.wait_for_function(f'(({IN_SIGHT})()).every(Boolean)')  # the notebook may still be scrolling
     assert widget.evaluate(IN_SIGHT) == [True] * 6
 
 

@@ -154,7 +154,8 @@ def train_mini(epochs: int | None = None, seed: int = 0, work_dir: str | Path | 
                root: str | Path | None = None, progress: bool = True) -> MiniRun:
     """Train the small HRNet on rendered people and evaluate it on held-out ones.
 
-    The same seed, recipe and number of threads give the same result. With a `work_dir`,
+    The same seed, recipe and number of threads give the same result; `threads` are taken at most,
+    fewer where torch was given fewer (OMP_NUM_THREADS). With a `work_dir`,
     `last.pt` there is written after every epoch, and `resume=True` goes on from it; without
     `resume` a folder that has one is refused, as is one that cannot be written to.
     """
@@ -166,7 +167,8 @@ def train_mini(epochs: int | None = None, seed: int = 0, work_dir: str | Path | 
     given = dict(epochs=epochs, num_images=num_images, batch_size=batch_size)
     recipe = replace(recipe, **{k: v for k, v in given.items() if v is not None})
     if threads is not None:
-        torch.set_num_threads(whole('train_mini: threads', threads, low=1))
+        threads = whole('train_mini: threads', threads, low=1)
+        torch.set_num_threads(min(threads, torch.get_num_threads()))
     train, val = mini_datasets(recipe, seed, root, progress)
     seed_everything(seed)
     model = mini_model(recipe)
