@@ -67,6 +67,7 @@ def test_every_registered_part_is_fuzzed():
 
 
 @pytest.mark.parametrize('name', PARTS)
+@pytest.mark.slow
 def test_wrong_arguments_are_named_or_work(name):
     kind, given = PARTS[name]
     cls, faults = class_of(kind), []

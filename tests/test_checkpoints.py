@@ -334,6 +334,7 @@ def test_download_once(host, tmp_path, name):
     ('huge.pth', ConnectionError, 'the disk has room for'), ('empty.pth', ConnectionError, 'an empty file'), ('page.pth', ConnectionError, 'a web page'),
     ('tofile.pth', ConnectionError, 'not allowed'), ('garbage.pth', ConnectionError, 'nothing that HTTP knows'),
     ('a b.pth', ConnectionError, 'control characters')])
+@pytest.mark.slow
 def test_a_download_that_fails_leaves_nothing(host, tmp_path, name, error, text):
     for _ in range(2):  # and the second try is not fooled by the first
         with pytest.raises(error, match=text):
@@ -727,6 +728,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 '''
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_or_read_right_and_never_crashes(tmp_path):
     """In a process of its own, which a crash would end."""
     torch.manual_seed(0)
@@ -996,6 +998,7 @@ def sly(host):
     ('on-http.pth', {}, 'sends us on to http://example.org/w.pth: Over plain http'), ('on-ftp.pth', dict(allow_http=True), 'not allowed'), ('on-loop.pth', {}, '302'),
     ('gzip.pth', {}, r'sent it packed \(gzip\)'), ('part.pth', {}, 'answered 206'), ('endless.pth', dict(max_size=10**6), r'or more, and the limit is 1,000,000; .* max_size'),
     ('endless.pth', dict(max_time=.05), 'takes longer than 0 s.*max_time')])
+@pytest.mark.slow
 def test_what_a_server_may_not_do(sly, tmp_path, name, how, text):
     with pytest.raises(ConnectionError, match=text):
         read_checkpoint(f'{sly}/{name}', cache_dir=tmp_path / 'cache', progress=False, **how)
@@ -1061,6 +1064,7 @@ def test_from_https_to_http_is_a_step_back():
 
 @pytest.mark.parametrize('damage', [lambda d: d[:-1], lambda d: b'', lambda d: d[:50] + b'?' + d[51:], lambda d: b'<html>'])
 @pytest.mark.parametrize('name', ['latest.pth', 'w-{}.pth'])
+@pytest.mark.slow
 def test_a_cached_file_that_is_not_what_it_was_is_fetched_again(host, tmp_path, name, damage):
     url = f'{host}/{name.format(hashlib.sha256(Server.payload).hexdigest()[:8])}'
     path = sources.download(url, tmp_path / 'cache', progress=False)

@@ -266,6 +266,7 @@ def watchdog():
 
 
 @pytest.mark.parametrize('name', BOMBS)
+@pytest.mark.slow
 def test_limits(name, watchdog):
     """Refused for what it would cost, before the budget is overdrawn by more than one value's worth."""
     budget = Budget()

@@ -214,6 +214,7 @@ def train(model, steps=12, pause=lambda step: None):
     return told, [v.clone() for v in model.state_dict().values()], torch.random.get_rng_state()
 
 
+@pytest.mark.slow
 def test_a_training_in_another_thread_notices_nothing(picture):
     """Kernels answer widgets while a cell runs: losses, weights, modes and random state are equal to the last bit."""
     model = estimator()
@@ -248,6 +249,7 @@ def test_a_training_in_another_thread_notices_nothing(picture):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_no_global_state_is_changed(picture, monkeypatch):
     """What is the process's own: threads, random states, default types, hooks on all modules, drawing parameters."""
     import matplotlib

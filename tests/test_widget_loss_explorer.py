@@ -44,6 +44,7 @@ def ask(explorer, number=1, **changes):
 
 @pytest.mark.parametrize('unit', ['pixels', 'fractions'])
 @pytest.mark.parametrize('name', ALL)
+@pytest.mark.slow
 def test_values_are_the_librarys(name, unit):
     """The same as the registered loss, called as a head would."""
     settings = made(loss=name, unit=unit)
@@ -134,6 +135,7 @@ def test_lowest_and_steepest_are_what_they_say(name, unit):
 
 @pytest.mark.parametrize('start', [(70., 34.), (49.5, 48.)])
 @pytest.mark.parametrize('name', ALL)
+@pytest.mark.slow
 def test_steps_downhill_never_jump_back_and_forth(name, start):
     """Each step lowers the loss by the library's own number, none is longer than STRIDE, and they end."""
     settings, memory, values = made(loss=name, point=start), {}, []

@@ -13,7 +13,6 @@ import difflib
 import functools
 import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -410,7 +409,7 @@ def checked(init: Callable) -> Callable:
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError,
                 AssertionError) as e:
             text = str(e.args[0]) if e.args else ''
-            own = bool(re.match(r'[A-Za-z]\w*: .* must be ', text))  # of this class or a part
+            own = text.startswith(f'{owner}: ') or _is_asked_for(text, given)
             first_wrong(owner, given, text if own or text.startswith(tuple(given)) else '')
             if own or not _is_outermost(self, wrapper):
                 raise
@@ -419,6 +418,13 @@ def checked(init: Callable) -> Callable:
 
     wrapper.checked = True
     return wrapper
+
+
+def _is_asked_for(text: str, given: dict) -> bool:
+    """Does `text` speak of a part that an argument names, as `decoder=dict(type='MSRAHeatmap')`?"""
+    part = text.partition(': ')[0]
+    return any(str(value.get('type')).rpartition('.')[2] == part
+               for value in given.values() if isinstance(value, Mapping))
 
 
 def _is_outermost(module: nn.Module, init: Callable) -> bool:
