@@ -11,15 +11,23 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 KEPT = Path(os.environ.get('POSEBOOK_EXECUTED') or ROOT / 'build/executed')  # chapters as a test run executed them
 LIVE_ONLY = ('application/vnd.jupyter.widget-view+json', 'application/vnd.jupyter.widget-state+json')
 MACHINE_PATH = re.compile(r'(?<![\w.])/(?:root|home|tmp|work|Users|opt|var)/[\w.-]+')
+
+
+def read(path):
+    """A notebook. (nbformat takes seconds to import, since it compiles 38 grammars: only who reads one pays for it.)"""
+    import nbformat
+    return nbformat.read(path, as_version=4)
+
+
+def write(nb, path):
+    """The way back."""
+    import nbformat
+    nbformat.write(nb, path)
 
 
 def chapters():
@@ -28,10 +36,15 @@ def chapters():
     return sorted(found, key=lambda p: (p.name != 'index.ipynb', p.name))
 
 
+def sources(path, kind='code'):
+    """The texts of a chapter's cells of one kind."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    return [''.join(c['source']) for c in cells if c['cell_type'] == kind]
+
+
 def has_slow_cells(path):
     """A chapter that trains for longer says so with a `#| slow` line."""
-    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
-    return any(re.search(r'^#\|\s*slow\b', ''.join(c['source']), re.M) for c in cells)
+    return any(re.search(r'^#\|\s*slow\b', source, re.M) for source in sources(path))
 
 
 def keep(nb, path):
@@ -39,7 +52,7 @@ def keep(nb, path):
     kept = KEPT / path.relative_to(NBS)
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f'.{os.getpid()}.part')
-    nbformat.write(nb, part)
+    write(nb, part)
     part.replace(kept)
 
 
@@ -49,7 +62,7 @@ def executed(path):
     made_of = [path, *(ROOT / 'posebook').rglob('*.py'), *(ROOT / 'posebook').rglob('*.js')]
     if not kept.exists() or kept.stat().st_mtime < max(p.stat().st_mtime for p in made_of):
         keep(clean(run(path)), path)
-    return nbformat.read(kept, as_version=4)
+    return read(kept)
 
 
 def run(path, timeout=3600):
@@ -57,7 +70,8 @@ def run(path, timeout=3600):
 
     `timeout`: seconds for one cell, a guard against hanging.
     """
-    nb = nbformat.read(path, as_version=4)
+    from nbclient import NotebookClient
+    nb = read(path)
     env = dict(os.environ, PYTHONHASHSEED='0',
                PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
     client = NotebookClient(nb, timeout=timeout, kernel_name='python3',
@@ -116,6 +130,7 @@ def main():
     parser.add_argument('notebooks', nargs='*', type=Path, help='default: all chapters')
     parser.add_argument('--save', action='store_true', help='write the cleaned outputs back')
     args = parser.parse_args()
+    from nbclient.exceptions import CellExecutionError
     failed = 0
     for path in [p.resolve() for p in args.notebooks] or chapters():
         start = time.perf_counter()
@@ -129,7 +144,7 @@ def main():
         print(f'{"FAIL" if problems else "ok":4} {seconds:5.1f} s  {path.relative_to(ROOT)}',
               *problems, sep='\n     ', flush=True)
         if args.save and not problems:
-            nbformat.write(nb, path)
+            write(nb, path)
     return 1 if failed else 0
 
 

@@ -1,5 +1,5 @@
 """Lets the tests import what they share (tests/book.py, tests/loops.py), settles how hypothesis searches, and deals the
-tests out to the workers of `pytest -n 2`."""
+tests out to the workers, one for each core."""
 import os
 import sys
 from functools import lru_cache
@@ -23,6 +23,27 @@ settings.load_profile('posebook')
 
 import book  # noqa: E402
 from widget_lab import lab, playwright  # noqa: E402, F401  (fixtures of the browser tests)
+
+
+TESTS = Path(__file__).parent
+
+
+def asks_for_speeds(config):
+    return 'speed' in config.option.markexpr or any('benchmarks' in arg for arg in config.args)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Benchmarks are not even imported unless they are asked for."""
+    return True if collection_path.name == 'benchmarks' and not asks_for_speeds(config) else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """The whole takes all cores (pytest.ini says `-n auto`); named files, output on the screen and speeds take none but
+    this process."""
+    everything = all(Path(arg).resolve() in (TESTS, TESTS.parent) for arg in config.args)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return cores if everything and cores > 1 and config.option.capture != 'no' and not asks_for_speeds(config) else 0
 
 
 @lru_cache(maxsize=None)
@@ -50,12 +71,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    asked_for = 'speed' in config.option.markexpr or any('benchmarks' in arg for arg in config.args)
-    speed = [] if asked_for else [i for i in items if i.get_closest_marker('speed')]
-    if speed:
-        items[:] = [i for i in items if i not in speed]
-        config.hook.pytest_deselected(items=speed)
+def pytest_collection_modifyitems(items):
     deal_out(items)
 
 

@@ -8,10 +8,9 @@ import re
 import sys
 from pathlib import Path
 
-import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book import NBS, chapters
+from book import NBS, chapters, read, write
 
 
 def cells_of(text):
@@ -34,7 +33,7 @@ def check(path, cells):
 
 def list_on_cover(path, title):
     """Add a link in the last row of the cover's table that has chapters of the same part."""
-    cover = nbformat.read(NBS / 'index.ipynb', as_version=4)
+    cover = read(NBS / 'index.ipynb')
     name = path.resolve().relative_to(NBS).as_posix()
     for cell in cover.cells:
         rows = cell.source.split('\n')
@@ -43,7 +42,7 @@ def list_on_cover(path, title):
             before, after = re.match(r'(.*\.ipynb\))(.*)', rows[mine[-1]]).groups()
             rows[mine[-1]] = f'{before} · [{title[0].lower() + title[1:]}]({name}){after}'
             cell.source = '\n'.join(rows)
-            nbformat.write(cover, NBS / 'index.ipynb')
+            write(cover, NBS / 'index.ipynb')
             return
     sys.exit(f'the cover has no row for {path.parent.name}: list the chapter there by hand')
 
@@ -53,6 +52,6 @@ if __name__ == '__main__':
         sys.exit(__doc__)
     chapter, new_cells = Path(sys.argv[1]), cells_of(sys.stdin.read())
     chapter_title = check(chapter, new_cells)
-    nbformat.write(new_notebook(cells=new_cells), chapter)
+    write(new_notebook(cells=new_cells), chapter)
     list_on_cover(chapter, chapter_title)
     print(f'{chapter} has {len(new_cells)} cells')

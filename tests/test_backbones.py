@@ -5,7 +5,6 @@ import inspect
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 import posebook.models  # noqa: F401  (fills the registry)
@@ -251,6 +250,7 @@ def test_simple_baseline_counts(depth, parameters, entries):
 @pytest.mark.parametrize('ours, theirs, sizes', [
     (MobileNetV2, 'mobilenet_v2', 'features'), (ShuffleNetV2, 'shufflenet_v2_x1_0', None)])
 def test_wrapped_networks_are_torchvisions_own(ours, theirs, sizes):
+    import torchvision  # takes seconds
     net, original, x = ours().eval(), torchvision.models.get_model(theirs).eval(), torch.randn(1, 3, 64, 48)
     theirs = [v for k, v in original.state_dict().items() if not k.startswith(('classifier', 'fc'))]
     net.load_state_dict(dict(zip(net.state_dict(), theirs, strict=True)))  # the same tensors in the same order
@@ -264,6 +264,7 @@ def test_wrapped_networks_are_torchvisions_own(ours, theirs, sizes):
 
 @pytest.mark.parametrize('depth', [18, 34, 50])
 def test_resnet_has_torchvisions_names_and_shapes(depth):
+    import torchvision
     with torch.device('meta'):
         ours, theirs = ResNet(depth).state_dict(), torchvision.models.get_model(f'resnet{depth}').state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith('fc.')}
@@ -296,7 +297,7 @@ def test_renamed_state_shares_memory_with_the_parameters():
         net.load_state_dict(state)
 
 
-@pytest.mark.parametrize('name', [*BACKBONES, 'AlexNet-classifier', 'MobileNetV2-GN', 'ShuffleNetV2-plain'])
+@pytest.mark.parametrize('name', [*BACKBONES, pytest.param('AlexNet-classifier', marks=pytest.mark.slow), 'MobileNetV2-GN', 'ShuffleNetV2-plain'])
 def test_parameters_are_called_as_in_the_state_dict(name):
     """Or functional_call, and optimizer groups made from names, would not find them."""
     special = {'AlexNet-classifier': dict(type='AlexNet', num_classes=3),

@@ -1,7 +1,7 @@
 """The small widget that chapter 801 builds, in a real Chromium: what canvas.js promises to every widget."""
-import nbformat
 import pytest
 
+from book import sources
 from widget_checks import (check_grey_after_restart, check_names,
                            spoken)
 from widget_lab import (ROOT, answer, cut_captions, drag, drag_round, drawn, opened_notebook, run_cell, same_picture,
@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 def chapter_cells(*starts):
     """The code cells of the chapter that start so."""
-    nb = nbformat.read(ROOT / 'nbs/8_widgets/801_widget_base.ipynb', as_version=4)
-    found = [next(c.source for c in nb.cells if c.source.startswith(s)) for s in starts]
+    cells = sources(ROOT / 'nbs/8_widgets/801_widget_base.ipynb')
+    found = [next(c for c in cells if c.startswith(s)) for s in starts]
     return '\n\n'.join(found)
 
 

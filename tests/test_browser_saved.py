@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 
-import nbformat
 import pytest
 
+from book import read
 from widget_lab import CHROMIUM, PERSON, opened_notebook, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -59,7 +59,7 @@ def test_the_live_widget_takes_the_pictures_place(page):
 def test_a_saved_notebook_opens_with_its_picture(page, lab):
     url, root = lab
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    outputs = nbformat.read(root / 'saved.ipynb', as_version=4).cells[0].outputs
+    outputs = read(root / 'saved.ipynb').cells[0].outputs
     assert 'image/png' in outputs[0].data and outputs[0].data['text/plain'].startswith('SpacesExplorer(')
     page.evaluate('jupyterapp.shell.currentWidget.context.sessionContext.shutdown()')
     page.goto(f'{url}/lab/tree/saved.ipynb?reset')  # a new page and a new kernel, as after a restart of the server

@@ -827,6 +827,7 @@ for room in (40_000, 1000, 1, 0):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='a limit of size for files')
 def test_a_full_disk_names_the_file_and_costs_nothing(tmp_path):
     paths = [save_checkpoint(nn.Linear(2, 2), tmp_path / f'w{suffix}') for suffix in ('.pth', '.safetensors')]
@@ -1098,6 +1099,7 @@ def test_a_hash_that_the_reader_knows(tmp_path):
             read_checkpoint(path, sha256=wrong)
 
 
+@pytest.mark.slow
 def test_checkpoints_stand_below_models():
     code = 'import sys, posebook.checkpoints; print(sorted(m for m in sys.modules if m.startswith(("posebook.", "torchvision")) or m == "matplotlib"))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)))

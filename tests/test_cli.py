@@ -291,6 +291,7 @@ def test_lab_notices_a_missing_jupyterlab_before_it_copies(tmp_path, capsys, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings, name', [
     ({}, 'PromptConnection'),
     (dict(GatewayClient=dict(url='http://127.0.0.1:1')), 'GatewayWebSocketConnection'),

@@ -276,6 +276,7 @@ def test_limits(name, watchdog):
     assert len(str(e.value)) < 2000
 
 
+@pytest.mark.slow
 def test_limits_can_be_raised(tmp_path):
     loop = 'x = 0\nfor i in range(90000):\n    x = x + i + i + i'
     with pytest.raises(ConfigError, match='500,000 steps, and each file costs 2,000.*limit=10'):
@@ -901,6 +902,7 @@ def test_what_holds_itself_is_refused():
             Config(data)
 
 
+@pytest.mark.slow
 def test_long_overrides_are_linear(watchdog):
     numbers = list(range(20_000))
     assert Config(dict(a=[])).override(f'a={numbers}'.replace(' ', '')).a == numbers

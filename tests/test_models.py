@@ -276,6 +276,7 @@ def test_everything_on_a_gpu():
     assert synced.cuda()(torch.zeros(2, 3, 32, 32, device='cuda'))[0].is_cuda
 
 
+@pytest.mark.slow
 def test_models_load_torch_and_nothing_that_few_need():
     """In a subprocess: what this process has imported says nothing. Adapters and metrics import the rest when used."""
     import subprocess

@@ -1,9 +1,8 @@
 """Every chapter runs from top to bottom in a kernel of its own, once; its executed form is kept for others."""
-import nbformat
 import pytest
 
 import book
-from book import chapters, clean, complaints, executed, keep, run
+from book import chapters, clean, complaints, executed, keep, read, run, write
 
 
 @pytest.mark.slow
@@ -11,19 +10,20 @@ from book import chapters, clean, complaints, executed, keep, run
 def test_chapter_runs(path):
     nb = clean(run(path))
     assert complaints(nb) == []
-    committed = nbformat.read(path, as_version=4)
+    committed = read(path)
     assert [c.source for c in nb.cells] == [c.source for c in committed.cells]
     keep(nb, path)
 
 
 def test_an_executed_chapter_is_kept_until_it_changes(tmp_path, monkeypatch):
+    from nbformat.v4 import new_code_cell, new_notebook
     runs, chapter = [], tmp_path / 'nbs/part/chapter.ipynb'
     chapter.parent.mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('1 + 1')]), chapter)
+    write(new_notebook(cells=[new_code_cell('1 + 1')]), chapter)
 
     def once_more(path):
         runs.append(path)
-        return nbformat.read(path, as_version=4)
+        return read(path)
 
     for name, value in dict(ROOT=tmp_path, NBS=tmp_path / 'nbs', KEPT=tmp_path / 'kept', run=once_more).items():
         monkeypatch.setattr(book, name, value)

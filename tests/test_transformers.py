@@ -3,7 +3,6 @@ import re
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from posebook.models.backbones import PyramidVisionTransformer as PVT
@@ -44,6 +43,7 @@ def shaken(net, std=.1):
 
 
 def test_vit_equals_torchvisions():
+    import torchvision  # takes seconds
     theirs = shaken(torchvision.models.VisionTransformer(64, 16, 3, 4, 32, 64, num_classes=5))
     state = {k: v for k, v in renamed(theirs.state_dict(), TORCHVISION_VIT).items() if not k.startswith('heads')}
     outs = {}
@@ -145,6 +145,7 @@ TORCHVISION_SWIN = [(r'^features\.0\.0', 'patch_embed.proj'), (r'^features\.0\.2
 
 @pytest.mark.parametrize('side', [64, 72, 60])  # the last maps are 8, 9 (padded), 7.5 (padded twice)
 def test_swin_equals_torchvisions(side):
+    import torchvision
     theirs = shaken(torchvision.models.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [3, 3], mlp_ratio=2))
     net = SwinTransformer(embed_dims=8, depths=(2, 2), num_heads=(2, 4), window_size=3, mlp_ratio=2, out_indices=(0, 1), strides=(4, 2),
                           convert_weights=True).eval()

@@ -24,11 +24,10 @@ import urllib.request
 from pathlib import Path
 
 import cv2
-import nbformat
 import numpy as np
 import pytest
 
-from posebook.widgets.prompt_server import LAB_OPTION
+from book import write
 
 ROOT = Path(__file__).resolve().parent.parent
 PERSON = '''
@@ -90,6 +89,7 @@ def lab_settings(folder):
 @pytest.fixture(scope='session')
 def lab(tmp_path_factory):
     """A running JupyterLab, one for the whole run, started as `posebook lab` does: (address, folder)."""
+    from posebook.widgets.prompt_server import LAB_OPTION  # takes seconds: it loads the server
     folder = tmp_path_factory.mktemp('lab')
     root = folder / 'root'
     root.mkdir()
@@ -130,10 +130,11 @@ def wait_for_server(process, url, log, seconds=200):
 
 def write_notebook(path, cells):
     """The cells, and so much text below them that JupyterLab takes the first one off the page when it is scrolled."""
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.strip()) for c in cells])
-    nb.cells += [nbformat.v4.new_markdown_cell(f'# {i}\n\n' + 'text\n\n' * 8) for i in range(12)]
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+    nb = new_notebook(cells=[new_code_cell(c.strip()) for c in cells])
+    nb.cells += [new_markdown_cell(f'# {i}\n\n' + 'text\n\n' * 8) for i in range(12)]
     nb.metadata.kernelspec = dict(name='python3', display_name='python3', language='python')
-    nbformat.write(nb, path)
+    write(nb, path)
 
 
 def opened_notebook(name, cells):
