@@ -308,6 +308,7 @@ def test_the_readers_hooks_are_neither_called_nor_copied(picture):
     assert diary.pages == [] and len(model.backbone.conv1._forward_hooks) == 1
 
 
+@pytest.mark.slow
 def test_a_copy_shares_or_clones_and_keeps_no_model_alive(picture):
     model = estimator()
     shared, cloned = own_copy(model, lambda t: t), own_copy(model)
@@ -341,6 +342,7 @@ def test_it_says_when_the_model_has_learnt_on_and_follows(picture):
     assert model.training, 'since the training'
 
 
+@pytest.mark.slow
 def test_untrained_weights_are_said():
     net = HRNet(extra())
     assert untrained(net) == ['backbone'] and untrained(small_hrnet(4, (1, 1, 1))) == ['backbone']
@@ -400,6 +402,7 @@ def test_heatmaps_and_keypoints_are_the_estimators():
     assert low + sent * (high - low) / 255 == pytest.approx(maps[3].numpy(), abs=(high - low) / 500)
 
 
+@pytest.mark.slow
 def test_heads_without_heatmaps_and_estimators_without_heads(picture):
     class Rows(nn.Module):
         decoder = None
@@ -496,6 +499,7 @@ def test_runs_are_few(picture):
     assert len(explorer._runs) <= 4 and () in explorer._runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(64, 96), (33, 400)])
 def test_any_picture_will_do(shape):
     image = np.zeros((*shape, 3), np.uint8)

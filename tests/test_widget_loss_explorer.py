@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from families import members
 
 from posebook.codecs import MSRAHeatmap
 from posebook.registry import MODELS
@@ -16,6 +17,7 @@ from posebook.widgets.loss_explorer import (LOSS_COLORS, LOSS_DASHES, LOSSES, NE
                                             values_and_gradients)
 
 ALL = LOSSES['points'] + LOSSES['heatmaps']
+CORE = ('L1Loss', 'KeypointMSELoss')  # the quick round tries these
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -65,7 +67,7 @@ def test_values_are_the_librarys(name, unit):
     assert found['value'] == pytest.approx(want.item(), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('name', members(ALL, CORE))
 def test_gradients_are_slopes(name):
     settings = made(loss=name)
     for axis in range(2):
@@ -74,7 +76,7 @@ def test_gradients_are_slopes(name):
         assert float(values[2] - values[0]) / .1 == pytest.approx(gradients[1, axis], rel=.03, abs=2e-5 + 2e-3 * float(abs(gradients).max()))
 
 
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('name', members(ALL, CORE))
 def test_landscape_and_curves(name):
     """The landscape is lowest at the truth (RLE: near it); a curve has the value at the point."""
     settings = made(loss=name, point=(72., 48.))
@@ -95,6 +97,7 @@ def test_landscape_and_curves(name):
     assert np.isfinite(table).all()
 
 
+@pytest.mark.slow
 def test_at_the_truth_nothing_breaks():
     for name in ALL:
         found = answer(made(loss=name, point=TRUTH))
@@ -108,6 +111,7 @@ def values_at(settings, points):
         return each_value(settings.loss, torch.tensor(points, dtype=torch.float32), settings).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, unit', [(n, 'pixels') for n in ALL] + [(n, 'fractions') for n in LOSSES['points'][:-2]])
 def test_lowest_and_steepest_are_what_they_say(name, unit):
     """Nothing on a dense grid is lower or steeper, and both are taken on somewhere."""
@@ -202,6 +206,7 @@ def test_a_fresh_flow_is_what_the_library_makes():
     assert all(torch.equal(a, b) for a, b in zip(flow.parameters(), again.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
 def test_it_answers_where_gradients_are_off(mode):
     from posebook.widgets.loss_explorer import target_heatmap
@@ -234,6 +239,7 @@ def test_the_flow_learns():
     assert torch.equal(state, torch.random.get_rng_state())  # the reader's seed is left alone
 
 
+@pytest.mark.slow
 def test_what_does_not_depend_on_the_point_is_kept():
     memory = {}
     first = answer(made(loss='RLELoss'), memory)
@@ -257,7 +263,7 @@ def test_requests(explorer):
     assert 'MPJPELoss' in repr(explorer) and torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize('name', ['WingLoss', 'RLELoss', 'AdaptiveWingLoss'])
+@pytest.mark.parametrize('name', members(['WingLoss', 'RLELoss', 'AdaptiveWingLoss'], ['WingLoss']))
 def test_stand_in(name):
     data, _ = LossExplorer(name)._repr_mimebundle_()
     assert data['image/png'][:4] == b'\x89PNG' and len(data['image/png']) < 120_000
